@@ -1,0 +1,55 @@
+# Two commands on a fresh machine (Python >= 3.11, make, and the package index):
+#   make demo    sets everything up and makes results/fig5.pdf and results/table1.md from drawn images
+#   make test    sets everything up and passes all tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FAISS := $(if $(shell command -v nvidia-smi 2>/dev/null),gpu,cpu)
+# Without a GPU, jobs that could use one run side by side on the cores.
+GPUS ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,0)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint format docs verify clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.workflow
+	$(BIN)/snakemake results/fig5.pdf results/table1.md --cores all --resources gpu=$(GPUS) --quiet rules
+	@echo && cat results/table1.md && echo && echo "figure: results/fig5.pdf"
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/Snakefile rules
+	$(BIN)/snakemake --lint
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/Snakefile rules
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python >= 3.11 is needed, $(PYTHON) is $$($(PYTHON) --version); set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.workflow: $(VENV)/.python pyproject.toml requirements.lock
+	@echo "installing (several GB, a few minutes) ..."
+	$(PIP) --constraint requirements.lock --editable '.[workflow,$(FAISS)]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.workflow
+	$(PIP) --constraint requirements.lock --editable '.[workflow,$(FAISS),test]'
+	touch $@
+
+docs: $(VENV)/.workflow
+	$(BIN)/python -m nndefense.document > config/README.md
+
+verify: $(VENV)/.workflow
+	$(BIN)/python scripts/verify.py results
+
+clean:
+	rm -rf $(VENV) .snakemake results

@@ -1,0 +1,39 @@
+# Nearest-neighbour defences against adversarial images: images -> features -> database -> votes -> figures.
+# A reviewer's figure:  snakemake results/fig5.pdf --cores 8 --resources gpu=4
+from snakemake.utils import min_version
+
+min_version("9.14")
+
+# A configuration that names its `dataset` stands alone (the presets in config/); any other extends config.yaml.
+if "dataset" not in config:
+
+    configfile: workflow.source_path("config.yaml")
+
+
+include: "rules/common.smk"
+
+
+pathvars:
+    results=PLAN.results,
+    logs=f"{PLAN.results}/logs",
+    benchmarks=f"{PLAN.results}/benchmarks",
+
+
+include: "rules/images.smk"
+include: "rules/models.smk"
+include: "rules/features.smk"
+include: "rules/database.smk"
+include: "rules/attacks.smk"
+include: "rules/retrieval.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "<results>/fig5.pdf",
+        "<results>/table1.md",
+
+
+onstart:
+    note_first_pass()

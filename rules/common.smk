@@ -1,0 +1,79 @@
+"""Common to all rules: the checked configuration, the plan made from it, and wildcards' meaning."""
+
+import json
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
+
+from nndefense.config import read_schema, validate_config
+from nndefense.errors import NNDefenseError
+from nndefense.workflow import Plan, Settings
+
+try:
+    validate_config(config, read_schema(Path(workflow.basedir, "schemas", "config.schema.yaml")))
+except NNDefenseError as error:
+    raise WorkflowError(f"configuration: {error}") from None
+
+PLAN = Plan(config, workflow.basedir)
+TARGET = config["target"]
+ENVIRONMENT = f"../envs/{config['environment']}.yaml"
+FIRST_PASS = PLAN.first_pass()
+
+
+def one_of(names):
+    """A wildcard pattern that matches these names only."""
+    return "|".join(names) or "none^"
+
+
+def kept(path):
+    """Features before PCA are large: temporary, unless the configuration keeps them."""
+    return path if config["features"]["keep"] else temp(path)
+
+
+def note_first_pass():
+    """Remember which layers share the first forward pass (see Plan.first_pass)."""
+    if not PLAN.ledger().exists():
+        PLAN.ledger().parent.mkdir(parents=True, exist_ok=True)
+        PLAN.ledger().write_text(json.dumps(FIRST_PASS), encoding="utf-8")
+
+
+# Jobs run with the Python that runs Snakemake, also where its environment is not activated; conda brings its own.
+if not any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method):
+    shell.prefix(f"export PATH={Path(sys.executable).parent}:$PATH; ")
+
+
+wildcard_constraints:
+    set=one_of(config["images"]),
+    model=one_of(config["models"]),
+    pool=one_of(config["pools"]),
+    layer=one_of(dict.fromkeys([*PLAN.layers, *FIRST_PASS])),
+    shard=r"\d+-\d+",
+    queries=one_of(PLAN.queries),
+    space=r"raw01|standardized",
+    setting=r"gray_box|black_box",
+    attack=one_of(config["attacks"]["methods"]),
+    epsilon=r"[0-9.e-]+",
+
+
+def pool_sets(wildcards, file):
+    """A file of every image set that a pool draws from."""
+    return [f"<results>/images/{name}/{file}" for name in config["pools"][wildcards.pool]["images"]]
+
+
+def extraction(layers, shard=None):
+    """Settings of a forward pass that yields these layers; of a database shard, or of a query set without one."""
+    pooled = {layer: side for layer, side in config["features"]["pooled"].items() if layer in layers}
+    return Settings(
+        batch=config["features"]["batch"],
+        pooled=pooled or None,
+        shard=shard,
+        skip_limit=config["skip_limit"],
+    )
+
+
+def base_values(*axes):
+    """The values that a table or figure holds fixed on these axes."""
+    return {axis: config["base"][axis] for axis in axes}

@@ -1,0 +1,85 @@
+"""Retrieval: predictions by votes of neighbours, and without a defence; accuracy rows. NumPy only.
+
+Needs: neighbors/ (merged), softmax/ of the shards and of the query sets, attacks/ (labels and distances).
+Makes: predictions/{model}/{layer}/{queries}.npz    predicted classes for every pool, size, K, weighting, combination
+       accuracy/{model}/{layer}/{queries}.csv       their accuracy
+       accuracy/{model}/undefended/{queries}.csv    accuracy of the model itself
+       accuracy.csv                                 all rows
+"""
+
+
+rule vote:
+    input:
+        script=PLAN.script("vote"),
+        modules=PLAN.modules("vote"),
+        queries="<results>/attacks/{queries}.npz",
+        neighbors=[f"<results>/neighbors/{{model}}/{{layer}}/{pool}/merged/{{queries}}.npz" for pool in config["pools"]],
+        softmax=[f"<results>/softmax/{{model}}/{pool}/{shard}.npy" for pool, shard in PLAN.all_shards()],
+        weights=[f"<results>/softmax/{{model}}/{pool}/{shard}.weights.npy" for pool, shard in PLAN.all_shards()],
+    output:
+        predictions=ensure("<results>/predictions/{model}/{layer}/{queries}.npz", non_empty=True),
+        accuracy=ensure("<results>/accuracy/{model}/{layer}/{queries}.csv", non_empty=True),
+    log:
+        "<logs>/vote/{model}/{layer}/{queries}.log",
+    benchmark:
+        "<benchmarks>/vote/{model}/{layer}/{queries}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings=lambda wildcards: Settings(
+            combinations=config["votes"]["combinations"],
+            dataset=config["dataset"],
+            layer=wildcards.layer,
+            model=wildcards.model,
+            neighbors_used=config["votes"]["neighbors"],
+            pools=list(config["pools"]),
+            queries_name=wildcards.queries,
+            seed=config["seed"],
+            weightings=config["votes"]["weightings"],
+        ),
+    shell:
+        "python {input.script} {params.settings} --queries {input.queries} --neighbors {input.neighbors}"
+        " --softmax {input.softmax} --weights {input.weights} --predictions {output.predictions} --accuracy {output.accuracy} --log {log}"
+
+
+rule evaluate_undefended:
+    input:
+        script=PLAN.script("evaluate_undefended"),
+        modules=PLAN.modules("evaluate_undefended"),
+        queries="<results>/attacks/{queries}.npz",
+        softmax="<results>/softmax/{model}/queries/{queries}.npy",
+    output:
+        ensure("<results>/accuracy/{model}/undefended/{queries}.csv", non_empty=True),
+    log:
+        "<logs>/evaluate_undefended/{model}/{queries}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        settings=lambda wildcards: Settings(
+            dataset=config["dataset"], model=wildcards.model, queries_name=wildcards.queries, seed=config["seed"]
+        ),
+    shell:
+        "python {input.script} {params.settings} --queries {input.queries} --softmax {input.softmax}"
+        " --accuracy {output} --log {log}"
+
+
+rule collect_accuracy:
+    input:
+        script=PLAN.script("collect_accuracy"),
+        modules=PLAN.modules("collect_accuracy"),
+        parts=[
+            f"<results>/accuracy/{TARGET}/{kind}/{queries}.csv"
+            for kind in ["undefended", *PLAN.layers]
+            for queries in PLAN.queries
+        ],
+    output:
+        ensure("<results>/accuracy.csv", non_empty=True),
+    log:
+        "<logs>/collect_accuracy.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "python {input.script} --parts {input.parts} --output {output} --log {log}"

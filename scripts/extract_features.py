@@ -1,0 +1,127 @@
+"""Extract features of several layers and the softmax row of every image, in one forward pass an image.
+
+The images are a shard of a pool (parquet, with the sets it draws from) or a query set (.npz). Unreadable images and
+images whose features are not finite keep their row, filled with zeros, and are listed in the files' trailers.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from nndefense.command import Job, parser, run
+from nndefense.database.shards import parse_shard_name
+from nndefense.database.softmax_store import to_half
+from nndefense.errors import InputError
+from nndefense.files import read_arrays, read_json, read_table, write_array
+from nndefense.images.description import open_described
+from nndefense.progress import Progress, blocks
+from nndefense.retrieval.weights import stored_weights
+from nndefense.skipped import check_skipped, usable
+
+Block = tuple[slice, np.ndarray, dict[int, str]]
+
+
+def shard_blocks(pool: str, sets: list[str], shard: tuple[int, int], size: int) -> Iterator[Block]:
+    """Images of a shard in blocks, uint8 (b, H, W, 3); the next block is read while one is computed."""
+    columns = read_table(pool, "set", "row")
+    start, stop = shard
+    if stop > len(columns["row"]):
+        raise InputError(f"{pool}: holds {len(columns['row']):,} images, a database of {stop:,} was asked for")
+    names, rows = columns["set"][start:stop], columns["row"][start:stop]
+    opened = {description["name"]: open_described(description) for description in map(read_json, sets)}
+
+    def read(block: slice) -> Block:
+        images, skipped = None, {}
+        for name in dict.fromkeys(names[block]):
+            places = np.flatnonzero(names[block] == name)
+            batch = opened[name].read(rows[block][places])
+            if images is None:
+                images = np.zeros((block.stop - block.start, *batch.images.shape[1:]), np.uint8)
+            if images.shape[1:] != batch.images.shape[1:]:
+                raise InputError(
+                    f"pool {Path(pool).stem}: {name} has images of {batch.images.shape[1:]}, "
+                    f"others of {images.shape[1:]}; give its image sets the same `size`"
+                )
+            images[places] = batch.images
+            skipped |= {block.start + int(places[position]): reason for position, reason in batch.skipped.items()}
+        return block, images, skipped
+
+    parts = list(blocks(stop - start, size))
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(read, parts[0])
+        for number in range(len(parts)):
+            ready, ahead = ahead, reader.submit(read, parts[number + 1]) if number + 1 < len(parts) else None
+            yield ready.result()
+
+
+def query_blocks(path: str, size: int) -> Iterator[Block]:
+    """Images of a query set in blocks, float32 (b, 3, H, W)."""
+    images = read_arrays(path, "images")["images"]
+    for block in blocks(len(images), size):
+        yield block, images[block], {}
+
+
+def main(arguments: argparse.Namespace, job: Job) -> None:
+    device = job.torch_device()
+    from nndefense.features.extract import FeatureExtractor, extract_features, finite_rows
+    from nndefense.models.build import freeze
+    from nndefense.models.checkpoint import open_checkpoint
+
+    outputs = {re.search(r"conv_\d+_\d+", path)[0]: path for path in arguments.features}
+    model, about = open_checkpoint(arguments.model)
+    extractor = FeatureExtractor(
+        freeze(model), list(outputs), json.loads(arguments.pooled), stop_early=not arguments.store
+    )
+    size = arguments.batch * 4
+    if arguments.shard:
+        shard = parse_shard_name(arguments.shard)
+        total, images = shard[1] - shard[0], shard_blocks(arguments.images, arguments.sets, shard, size)
+        facts = {"pool": Path(arguments.images).stem, "start": shard[0], "stop": shard[1]}
+    else:
+        total, images = len(read_arrays(arguments.images, "labels")["labels"]), query_blocks(arguments.images, size)
+        facts = {"start": 0, "stop": total}
+    features: dict[str, np.ndarray] = {}
+    softmax = np.full((total, about["classes"]), 1 / about["classes"], np.float32)
+    skipped: dict[int, str] = {}
+    with Progress("extract " + " ".join(outputs), total, "images", job.log) as progress:
+        for block, pixels, bad in images:
+            values, rows = extract_features(extractor, pixels, arguments.batch, device)
+            finite = finite_rows(*values.values(), *([] if rows is None else [rows]))
+            bad |= {block.start + int(place): "features not finite" for place in np.flatnonzero(~finite)}
+            here = usable(block.stop - block.start, (place - block.start for place in bad))
+            good = here + block.start
+            for layer, value in values.items():
+                if layer not in features:
+                    features[layer] = np.zeros((total, value.shape[1]), np.float16)
+                features[layer][good] = np.clip(value[here], -65504, 65504)
+            if rows is not None:
+                softmax[good] = rows[here]
+            skipped |= bad
+            progress.advance(block.stop - block.start)
+    job.say(check_skipped(skipped, total, arguments.skip_limit))
+    facts |= {"model": about["weights_sha256"], "skipped": sorted(skipped)}
+    for layer, path in outputs.items():
+        write_array(path, features[layer], facts | {"layer": layer})
+    if arguments.store:
+        store, weights = arguments.store
+        write_array(store, to_half(softmax), facts)
+        write_array(weights, stored_weights(softmax), facts)
+
+
+if __name__ == "__main__":
+    options = parser(__doc__, torch=True)
+    options.add_argument("--model", required=True, help="model.json")
+    options.add_argument("--images", required=True, help="pool (parquet) or query set (.npz)")
+    options.add_argument("--sets", nargs="*", default=[], help="set.json of every image set of the pool")
+    options.add_argument("--shard", help="rows of the pool, START-STOP")
+    options.add_argument("--features", nargs="+", required=True, help=".npy to write, its path names the layer")
+    options.add_argument("--store", nargs="*", default=[], help="softmax rows and confidence weights to write, .npy")
+    options.add_argument("--pooled", default="{}", help="side of the pooled map by layer, as JSON")
+    options.add_argument("--batch", type=int, default=250, help="images per forward pass")
+    options.add_argument("--skip-limit", type=float, default=0.01, help="largest share of unreadable images")
+    run(main, options.parse_args())

@@ -1,0 +1,56 @@
+"""Make the clean query set: test images drawn at random, as float pixels in [0, 1], with labels and row ids."""
+
+import argparse
+
+import numpy as np
+
+from nndefense.command import Job, parser, run
+from nndefense.errors import InputError
+from nndefense.files import read_json, read_table, write_arrays
+from nndefense.images.description import open_described, read_blocks
+from nndefense.seeds import derive_seed
+from nndefense.skipped import check_skipped, usable
+
+
+def main(arguments: argparse.Namespace, job: Job) -> None:
+    description = read_json(arguments.description)
+    labels = read_table(arguments.manifest, "label")["label"]
+    name = description["name"]
+    if labels.min(initial=0) < 0 or labels.max(initial=0) >= arguments.classes:
+        raise InputError(
+            f"queries.images {name}: labels are {labels.min()} to {labels.max()}; "
+            f"allowed: 0 to {arguments.classes - 1} (`classes` is {arguments.classes})"
+        )
+    count = min(arguments.count or len(labels), len(labels))
+    rows = np.random.default_rng(derive_seed(arguments.seed, "queries")).permutation(len(labels))[:count]
+    rows.sort()
+    blocks, skipped = [], {}
+    for _, images, bad in read_blocks(open_described(description), rows, 256):
+        blocks.append(images)
+        skipped |= bad
+    job.say(check_skipped(skipped, count, arguments.skip_limit))
+    good = usable(count, skipped)
+    pixels = np.concatenate(blocks)[good].transpose(0, 3, 1, 2).astype(np.float32) / 255
+    missing = arguments.classes - len(np.unique(labels[rows]))
+    job.say(f"{len(good):,} queries of {name}, {missing} classes without any")
+    zeros = np.zeros(len(good))
+    write_arrays(
+        arguments.output,
+        images=pixels,
+        labels=labels[rows[good]],
+        rows=rows[good],
+        delta_raw01=zeros,
+        delta_standardized=zeros,
+    )
+
+
+if __name__ == "__main__":
+    options = parser(__doc__)
+    options.add_argument("--manifest", required=True, help="manifest.parquet of the test set")
+    options.add_argument("--description", required=True, help="set.json of the test set")
+    options.add_argument("--classes", type=int, required=True, help="number of classes")
+    options.add_argument("--count", type=int, help="how many images (default: all)")
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--skip-limit", type=float, default=0.01, help="largest share of unreadable images")
+    options.add_argument("--output", required=True, help=".npz to write")
+    run(main, options.parse_args())

@@ -1,0 +1,129 @@
+"""The configuration: validated against the schema, defaults filled in, references checked.
+
+Imported while Snakemake parses the workflow, so it imports nothing heavy.
+"""
+
+import copy
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from nndefense.errors import ConfigError
+
+
+def read_schema(path: str | Path) -> dict[str, Any]:
+    """The JSON schema of the configuration, stored as YAML."""
+    return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+
+
+def _with_defaults(validator_class: Any) -> Any:
+    """A validator that also fills in the defaults of absent properties."""
+    check_properties = validator_class.VALIDATORS["properties"]
+
+    def fill(validator: Any, properties: Any, instance: Any, schema: Any) -> Iterable[Any]:
+        if isinstance(instance, dict):
+            for name, part in properties.items():
+                if "default" in part:
+                    instance.setdefault(name, copy.deepcopy(part["default"]))
+        yield from check_properties(validator, properties, instance, schema)
+
+    return jsonschema.validators.extend(validator_class, {"properties": fill})
+
+
+def validate_config(config: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Check `config` in place, fill in defaults, check references between keys; returns it.
+
+    Raises ConfigError with one line that names the key, what is wrong, and what is allowed.
+    """
+    validator = _with_defaults(jsonschema.Draft202012Validator)(schema)
+    errors = sorted(validator.iter_errors(config), key=lambda error: (len(error.absolute_path), str(error.path)))
+    if errors:
+        raise ConfigError(_one_line(errors[0]))
+    _check_references(config)
+    _check_sizes(config)
+    _check_base(config)
+    _resolve_paths(config)
+    return config
+
+
+def _one_line(error: jsonschema.ValidationError) -> str:
+    key = ".".join(str(part) for part in error.absolute_path) or "configuration"
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        allowed = error.schema.get("properties", {})
+        unknown = [name for name in error.instance if name not in allowed]
+        return f"{key}: unknown key {', '.join(map(repr, unknown))}; allowed: {', '.join(allowed)}"
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return f"{key}: missing key {', '.join(map(repr, missing))}"
+    if error.validator == "oneOf":
+        names = [name for part in error.validator_value for name in part.get("required", [])]
+        return f"{key}: needs exactly one of {', '.join(names)}"
+    if error.validator == "enum":
+        return f"{key}: {error.instance!r} is not allowed; allowed: {', '.join(map(str, error.validator_value))}"
+    return f"{key}: {error.message}"
+
+
+def _check_name(key: str, name: str, known: Iterable[str]) -> None:
+    known = list(known)
+    if name not in known:
+        raise ConfigError(f"{key}: unknown name {name!r}; allowed: {', '.join(map(str, known))}")
+
+
+def _check_references(config: Mapping[str, Any]) -> None:
+    images, models = config["images"], config["models"]
+    _check_name("queries.images", config["queries"]["images"], images)
+    for key in ("target", "surrogate"):
+        _check_name(key, config[key], models)
+    for name, model in models.items():
+        if "train" in model:
+            _check_name(f"models.{name}.train.images", model["train"]["images"], images)
+    for name, pool in config["pools"].items():
+        for image_set in pool["images"]:
+            _check_name(f"pools.{name}.images", image_set, images)
+    for layer in config["features"]["pooled"]:
+        _check_name("features.pooled", layer, config["features"]["layers"])
+
+
+def _check_sizes(config: Mapping[str, Any]) -> None:
+    for name, pool in config["pools"].items():
+        drawn = [config["images"][image_set] for image_set in pool["images"]]
+        if any(one["kind"] != "shapes" for one in drawn):
+            continue
+        rows = sum(one["rows"] for one in drawn)
+        largest = max(pool.get("sizes", config["sizes"]))
+        if largest > rows:
+            raise ConfigError(f"pools.{name}: the largest size {largest} exceeds the pool's {rows} images")
+
+
+def _check_base(config: Mapping[str, Any]) -> None:
+    base, votes, attacks = config["base"], config["votes"], config["attacks"]
+    _check_name("base.features", base["features"], config["features"]["layers"])
+    _check_name("base.epsilon", base["epsilon"], attacks["epsilons"])
+    _check_name("base.attack", base["attack"], attacks["methods"])
+    _check_name("base.space", base["space"], attacks["spaces"])
+    _check_name("base.neighbors", base["neighbors"], votes["neighbors"])
+    _check_name("base.weighting", base["weighting"], votes["weightings"])
+    _check_name("base.combination", base["combination"], votes["combinations"])
+    kept = config["index"]["neighbors"]
+    if max(votes["neighbors"]) > kept:
+        raise ConfigError(
+            f"votes.neighbors: {max(votes['neighbors'])} exceeds index.neighbors = {kept}, the number kept per query"
+        )
+
+
+def _resolve_paths(config: Mapping[str, Any]) -> None:
+    for image_set in config["images"].values():
+        if "root" in image_set:
+            image_set["root"] = _below(config["data"], image_set["root"])
+    for model in config["models"].values():
+        if "weights" in model:
+            model["weights"] = _below(config["data"], model["weights"])
+
+
+def _below(folder: str, path: str) -> str:
+    folder, path = (os.path.expanduser(os.path.expandvars(part)) for part in (folder, path))
+    return os.path.normpath(os.path.join(folder, path))

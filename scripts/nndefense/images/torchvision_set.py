@@ -1,0 +1,158 @@
+"""Published data sets in the formats that torchvision reads."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torchvision import datasets
+
+from nndefense.errors import ConfigError, InputError
+from nndefense.images.base import Batch, ImageSet, checked_rows, text_column
+from nndefense.images.decode import fit, read_files
+from nndefense.images.folder import check_geometry
+
+
+@dataclass(frozen=True)
+class Source:
+    """How torchvision opens a data set, and what it expects to find.
+
+    Attributes:
+        load: (root, split, download) -> torchvision data set.
+        splits: allowed splits.
+        expected: what to download, and where it belongs below the root.
+    """
+
+    load: Callable[[str, str, bool], object]
+    splits: tuple[str, ...]
+    expected: str
+
+
+def _train_or_test(cls: type) -> Callable[[str, str, bool], object]:
+    return lambda root, split, download: cls(root, train=split == "train", download=download)
+
+
+SOURCES = {
+    "CIFAR10": Source(
+        _train_or_test(datasets.CIFAR10),
+        ("train", "test"),
+        "cifar-10-python.tar.gz, unpacked to cifar-10-batches-py/",
+    ),
+    "CIFAR100": Source(
+        _train_or_test(datasets.CIFAR100),
+        ("train", "test"),
+        "cifar-100-python.tar.gz, unpacked to cifar-100-python/",
+    ),
+    "SVHN": Source(
+        lambda root, split, download: datasets.SVHN(root, split, download=download),
+        ("train", "test", "extra"),
+        "train_32x32.mat, test_32x32.mat or extra_32x32.mat of the cropped digits (format 2)",
+    ),
+    "FashionMNIST": Source(
+        _train_or_test(datasets.FashionMNIST),
+        ("train", "test"),
+        "the four idx files (train-images-idx3-ubyte ...), unpacked to FashionMNIST/raw/",
+    ),
+    "ImageNet": Source(
+        lambda root, split, download: datasets.ImageNet(root, split),
+        ("train", "val"),
+        "ILSVRC2012_devkit_t12.tar.gz and ILSVRC2012_img_train.tar or _val.tar (by registration)",
+    ),
+}
+
+
+class TorchvisionSet(ImageSet):
+    """A published data set; tags are the class names, grey images are repeated over three channels.
+
+    CIFAR's files are pickles by their publishers; torchvision opens them only after an MD5 check.
+
+    Args:
+        name: CIFAR10, CIFAR100, SVHN, FashionMNIST or ImageNet.
+        root: folder with the data.
+        split: train or test; SVHN also has extra; ImageNet has train and val.
+        download: fetch missing data into `root` (not for ImageNet, which needs registration).
+        size: pixels of the square images returned; None keeps the set's own size (required for ImageNet).
+        resize: ImageNet's short side before the centre crop; None: 256/224 of `size`.
+
+    Raises:
+        ConfigError: an unknown name or split, or a size that does not fit.
+        InputError: the data is missing or damaged; the message says what to download.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: str,
+        split: str,
+        download: bool = False,
+        size: int | None = None,
+        resize: int | None = None,
+    ):
+        if name not in SOURCES:
+            raise ConfigError(f"unknown torchvision set {name!r}; allowed: {', '.join(SOURCES)}")
+        if split not in SOURCES[name].splits:
+            raise ConfigError(f"{name} has no split {split!r}; allowed: {', '.join(SOURCES[name].splits)}")
+        check_geometry("torchvision", size, resize)
+        if name == "ImageNet" and (size is None or download):
+            raise ConfigError("ImageNet needs a size, and cannot be downloaded without registration")
+        if name != "ImageNet" and resize is not None:
+            raise ConfigError(f"resize is for ImageNet; {name} has images of one size")
+        self.name, self.split, self.root = name, split, Path(root)
+        data = _load(name, root, split, download)
+        self.paths: list[Path] = []
+        self.pixels = np.empty(0, dtype=np.uint8)
+        if name == "ImageNet":
+            self.paths = [Path(path) for path, _ in data.samples]
+            self.labels = np.array([label for _, label in data.samples], dtype=np.int64)
+            self.resize = resize or round(size * 256 / 224)
+        else:
+            self.pixels = _pixels(data.data)
+            self.labels = np.asarray(data.labels if name == "SVHN" else data.targets, dtype=np.int64)
+            self.resize = None
+        self.size = size or self.pixels.shape[1]
+        names = [str(digit) for digit in range(10)] if name == "SVHN" else data.classes
+        self.class_names = tuple(n if isinstance(n, str) else n[0] for n in names)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def manifest(self) -> dict[str, np.ndarray]:
+        if self.paths:
+            source = [path.relative_to(self.root).as_posix() for path in self.paths]
+        else:
+            source = [f"{self.name}/{self.split}/{row}" for row in range(len(self))]
+        return {
+            "source": text_column(source),
+            "label": self.labels.copy(),
+            "tag": text_column([self.class_names[label] for label in self.labels]),
+        }
+
+    def read(self, rows: Sequence[int]) -> Batch:
+        ids = checked_rows(rows, len(self))
+        if self.paths:
+            return read_files([self.paths[row] for row in ids], self.size, self.resize, "center")
+        images = self.pixels[ids]
+        if self.size != images.shape[1]:
+            images = [np.asarray(fit(Image.fromarray(image), self.size, None, "center")) for image in images]
+            images = np.array(images, dtype=np.uint8).reshape(-1, self.size, self.size, 3)
+        return Batch(images)
+
+
+def _load(name: str, root: str, split: str, download: bool) -> object:
+    try:
+        return SOURCES[name].load(root, split, download)
+    except Exception as error:  # torchvision's readers raise many kinds for missing, damaged or unreachable data
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        way = "" if name == "ImageNet" else ", or set download: true where the network allows it"
+        raise InputError(
+            f"{name} {split} is missing or damaged in {root}: put there {SOURCES[name].expected}{way} ({cause})"
+        ) from error
+
+
+def _pixels(data: object) -> np.ndarray:
+    """uint8 (n, H, W, 3) from the array or tensor a torchvision data set holds."""
+    array = np.asarray(data)
+    if array.ndim == 3:
+        return np.repeat(array[..., None], 3, axis=-1)
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if array.shape[1] == 3 else array

@@ -1,0 +1,19 @@
+"""Classifiers h(x): networks, weights, training, prediction.
+
+`ARCHITECTURES` maps an architecture name to its builder `(architecture, classes, weights) -> nn.Module`.
+`{depth}` stands for a number. `nndefense.models.build.build_model` resolves the names.
+"""
+
+ARCHITECTURES = {
+    "cifar_resnet{depth}": "nndefense.models.cifar_resnet:build",
+    "resnet18": "nndefense.models.torchvision_nets:build",
+    "resnet34": "nndefense.models.torchvision_nets:build",
+    "resnet50": "nndefense.models.torchvision_nets:build",
+    "resnet101": "nndefense.models.torchvision_nets:build",
+    "resnet152": "nndefense.models.torchvision_nets:build",
+    "wide_resnet50_2": "nndefense.models.torchvision_nets:build",
+    "wide_resnet101_2": "nndefense.models.torchvision_nets:build",
+    "resnext50_32x4d": "nndefense.models.torchvision_nets:build",
+    "resnext101_32x8d": "nndefense.models.torchvision_nets:build",
+    "resnext101_64x4d": "nndefense.models.torchvision_nets:build",
+}

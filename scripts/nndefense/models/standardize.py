@@ -1,0 +1,47 @@
+"""Mean/std standardisation as a layer inside of the model, so that attacks see pixels in [0, 1]."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nndefense.errors import ConfigError
+
+
+class Standardized(nn.Module):
+    """A classifier of images in [0, 1]: standardisation, then `net`.
+
+    net: takes standardised images (B, 3, H, W), returns logits (B, C).
+    mean, std: per channel, in units of [0, 1] pixels; std > 0, else ConfigError.
+    architecture, classes: recorded for error messages.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        architecture: str = "unnamed",
+        classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.architecture = architecture
+        self.classes = classes
+        self.register_buffer("mean", _per_channel(mean, "mean"))
+        self.register_buffer("std", _per_channel(std, "std"))
+        if not bool((self.std > 0).all()):
+            raise ConfigError(f"std {list(std)}: every value must be above 0")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) float in [0, 1] -> logits (B, C)."""
+        # Convolutions are faster with channels last in memory; the shape stays (B, 3, H, W).
+        images = images.contiguous(memory_format=torch.channels_last)
+        return self.net((images - self.mean) / self.std)
+
+
+def _per_channel(values: Sequence[float], key: str) -> Tensor:
+    tensor = torch.tensor(list(values), dtype=torch.float32)
+    if tensor.shape != (3,) or not bool(torch.isfinite(tensor).all()):
+        raise ConfigError(f"{key} {list(values)}: three finite numbers are needed, one per colour")
+    return tensor.view(1, 3, 1, 1)

@@ -1,0 +1,1 @@
+"""Tables and figures from accuracy rows. Pure: rows in, a figure or text out."""

@@ -1,0 +1,68 @@
+"""One look for all figures: readable in grey (lightness and markers differ, not hue alone), embedded fonts."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "nndefense",
+    "figure.constrained_layout.use": True,
+}
+
+
+def new_figure(width: float, height: float, panels: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of `panels` side by side with a shared accuracy axis; sizes in inches."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, panels, figsize=(width, height), sharey=True, squeeze=False, **options)
+    return figure, list(axes[0])
+
+
+def shades(count: int) -> list[tuple[float, ...]]:
+    """`count` colours from light to dark that stay ordered when printed in grey."""
+    palette = matplotlib.colormaps["viridis_r"]
+    return [palette(0.18 + 0.78 * number / max(1, count - 1)) for number in range(count)]
+
+
+def draw_band(axes: Axes, rows: Sequence[Any], column: str, **line: Any) -> None:
+    """A line of accuracy against `column` with its 95 % interval as a band."""
+    rows = sorted(rows, key=lambda row: row[column])
+    places = [row[column] for row in rows]
+    axes.plot(places, [row["accuracy"] for row in rows], **line)
+    axes.fill_between(
+        places,
+        [row["ci_low"] for row in rows],
+        [row["ci_high"] for row in rows],
+        color=line.get("color"),
+        alpha=0.12,
+        linewidth=0,
+    )
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """The figure as `pdf`, `png` or `svg`, without dates, so equal data gives equal bytes."""
+    buffer = io.BytesIO()
+    metadata = {"pdf": {"CreationDate": None, "ModDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
+    with plt.rc_context(STYLE):
+        figure.savefig(buffer, format=kind, dpi=200, metadata=metadata[kind])
+    return buffer.getvalue()

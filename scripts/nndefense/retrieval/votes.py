@@ -1,0 +1,176 @@
+"""Weighted votes of neighbours (Dubey et al. 2019, §4 and App. C).
+
+Sums run in float64: with float16 softmax rows and uniform weights they are exact, so the order of neighbours
+cannot change a tie, and ties go to the smallest class.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from nndefense.errors import ConfigError, InputError
+from nndefense.retrieval import WEIGHTINGS
+from nndefense.retrieval.weights import weight_columns
+
+COMBINATIONS = ("soft", "hard")
+NO_CLASS = -1
+
+Key = tuple[int, str, str]
+Take = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def vote(
+    softmax: np.ndarray, weights: np.ndarray, combination: str = "soft", valid: np.ndarray | None = None
+) -> np.ndarray:
+    """Predicted class of each query, (Q,) int64; -1 for a query without a valid neighbour.
+
+    softmax: (Q, K, C); weights: (Q, K) >= 0; valid: (Q, K) bool, default all. "soft" takes the largest
+    weighted mean probability, "hard" the weighted plurality of the neighbours' classes. A query whose valid
+    weights are all 0 uses uniform weights. Raises ConfigError for an unknown combination, InputError for
+    negative or non-finite weights.
+    """
+    valid = np.ones(weights.shape, dtype=bool) if valid is None else valid
+    (classes,) = _prefix_votes(softmax, weights[:, None, :], valid, [weights.shape[1]], combination)
+    return classes[:, 0]
+
+
+def vote_all(
+    softmax: np.ndarray,
+    cbw: np.ndarray,
+    valid: np.ndarray,
+    *,
+    neighbors: Sequence[int],
+    weightings: Sequence[str],
+    combinations: Sequence[str],
+    block_bytes: int = 1 << 25,
+) -> dict[Key, np.ndarray]:
+    """`vote` for every K, weighting and combination at once: {(K, weighting, combination): (Q,) int64}.
+
+    softmax: (Q, Kmax, C), nearest first; cbw: (Q, Kmax, W), columns as `weights.weight_columns()`; valid: (Q,
+    Kmax).
+    neighbors: the K values, each <= Kmax. Each row is added once, whatever the number of K values, in blocks
+    of queries of about block_bytes. Raises ConfigError for an unknown axis value, InputError for shapes or
+    weights that do not fit.
+    """
+    _check_axes(neighbors, weightings, combinations, valid.shape[1])
+    queries, _, classes = softmax.shape
+    weights = _select(cbw, weightings)
+    ladder = sorted(set(neighbors))
+    chosen = {
+        (k, weighting, combination): np.empty(queries, dtype=np.int64)
+        for k in ladder
+        for weighting in weightings
+        for combination in combinations
+    }
+    block = max(1, block_bytes // (8 * ladder[-1] * classes))
+    for start in range(0, queries, block):
+        rows = slice(start, start + block)
+        for combination in combinations:
+            votes = _prefix_votes(softmax[rows], weights[rows], valid[rows], ladder, combination)
+            for k, predictions in zip(ladder, votes, strict=True):
+                for column, weighting in enumerate(weightings):
+                    chosen[k, weighting, combination][rows] = predictions[:, column]
+    return chosen
+
+
+def vote_neighbors(
+    take: Take,
+    ids: np.ndarray,
+    *,
+    classes: int,
+    neighbors: Sequence[int],
+    weightings: Sequence[str],
+    combinations: Sequence[str],
+    block_bytes: int = 1 << 28,
+) -> tuple[dict[Key, np.ndarray], dict[tuple[int, str], int]]:
+    """`vote_all` from neighbour ids (Q, Kmax), nearest first, reading the softmax rows in blocks of queries.
+
+    take: ids -> (softmax, weights, valid), as `SoftmaxStore.take`; block_bytes bounds one block's float32
+    rows. Returns the predictions, and the fallback counts as `count_fallbacks` gives them.
+    """
+    _check_axes(neighbors, weightings, combinations, ids.shape[1])
+    ids = ids[:, : max(neighbors)]
+    block = max(1, block_bytes // (4 * ids.shape[1] * classes))
+    parts: dict[Key, list[np.ndarray]] = {}
+    fallbacks: dict[tuple[int, str], int] = {}
+    for start in range(0, max(len(ids), 1), block):
+        softmax, cbw, valid = take(ids[start : start + block])
+        votes = vote_all(softmax, cbw, valid, neighbors=neighbors, weightings=weightings, combinations=combinations)
+        for key, predictions in votes.items():
+            parts.setdefault(key, []).append(predictions)
+        for key, count in count_fallbacks(cbw, valid, neighbors, weightings).items():
+            fallbacks[key] = fallbacks.get(key, 0) + count
+    return {key: np.concatenate(blocks) for key, blocks in parts.items()}, fallbacks
+
+
+def count_fallbacks(
+    cbw: np.ndarray, valid: np.ndarray, neighbors: Sequence[int], weightings: Sequence[str]
+) -> dict[tuple[int, str], int]:
+    """Queries whose valid neighbours all have weight 0, so that UW decides: {(K, weighting): count}."""
+    counts = {}
+    weights = _select(cbw, weightings) * valid[:, None, :]
+    for k in sorted(set(neighbors)):
+        weightless = (weights[:, :, :k] == 0).all(axis=2) & valid[:, None, :k].any(axis=2)
+        counts.update({(k, name): int(count) for name, count in zip(weightings, weightless.sum(0), strict=True)})
+    return counts
+
+
+def _check_axes(neighbors: Sequence[int], weightings: Sequence[str], combinations: Sequence[str], places: int) -> None:
+    for what, values, allowed in (
+        ("weighting", weightings, tuple(WEIGHTINGS)),
+        ("combination", combinations, COMBINATIONS),
+    ):
+        unknown = [value for value in values if value not in allowed]
+        if unknown:
+            raise ConfigError(f"{what} {unknown[0]!r} is unknown; allowed: {', '.join(allowed)}")
+    if not neighbors or min(neighbors) < 1:
+        raise ConfigError(f"neighbors are {list(neighbors)}; allowed: integers >= 1")
+    if max(neighbors) > places:
+        raise InputError(f"neighbors {max(neighbors)} exceeds the {places} places of the neighbour lists")
+
+
+def _select(cbw: np.ndarray, weightings: Sequence[str]) -> np.ndarray:
+    """Weights of the named weightings, (Q, len(weightings), K)."""
+    columns = weight_columns()
+    if cbw.ndim != 3 or cbw.shape[2] != len(columns):
+        raise InputError(f"weights have shape {cbw.shape}, expected (Q, K, {len(columns)}) for {', '.join(columns)}")
+    uniform = np.ones(cbw.shape[:2], dtype=cbw.dtype)
+    return np.stack([uniform if name == "UW" else cbw[:, :, columns.index(name)] for name in weightings], axis=1)
+
+
+def _prefix_votes(
+    softmax: np.ndarray, weights: np.ndarray, valid: np.ndarray, ladder: Sequence[int], combination: str
+) -> Iterator[np.ndarray]:
+    """Classes (Q, W) for each K, ascending; softmax (Q, K, C), weights (Q, W, K), valid (Q, K)."""
+    if combination not in COMBINATIONS:
+        raise ConfigError(f"combination {combination!r} is unknown; allowed: {', '.join(COMBINATIONS)}")
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise InputError("vote weights must be finite and >= 0")
+    # Row 0 holds uniform weights, which decide where a weighting gives every neighbour 0.
+    weights = np.concatenate([valid[:, None, :], weights * valid[:, None, :]], axis=1, dtype=np.float64)
+    if combination == "hard":
+        ballots = softmax.argmax(axis=2)
+    elif not valid.all():
+        softmax = np.where(valid[:, :, None], softmax, 0)
+    scores = np.zeros((*weights.shape[:2], softmax.shape[2]))
+    total = np.zeros(weights.shape[:2])
+    start = 0
+    for stop in ladder:
+        part = weights[:, :, start:stop]
+        if combination == "soft":
+            scores += part @ softmax[:, start:stop].astype(np.float64)
+        else:
+            scores += _tally(ballots[:, start:stop], part, softmax.shape[2])
+        total += part.sum(axis=2)
+        classes = np.where(total[:, :, None] > 0, scores, scores[:, :1]).argmax(axis=2)
+        yield np.where(total[:, :1] > 0, classes[:, 1:], NO_CLASS)
+        start = stop
+
+
+def _tally(ballots: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
+    """Sum of the weights of each class's voters, (Q, W, C); ballots (Q, K), weights (Q, W, K)."""
+    queries, rows, _ = weights.shape
+    lines = np.arange(queries * rows).reshape(queries, rows, 1)
+    cells = lines * classes + ballots[:, None, :]
+    sums = np.bincount(cells.ravel(), weights=weights.ravel(), minlength=queries * rows * classes)
+    return sums.reshape(queries, rows, classes)

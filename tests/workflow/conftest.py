@@ -1,0 +1,108 @@
+"""Real runs of a tiny experiment in temporary copies of the project."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("Snakefile", "config.yaml", "config", "envs", "profiles", "rules", "schemas", "scripts")
+TINY = {
+    "dataset": "shapes",
+    "classes": 10,
+    "images": {
+        "train": {"kind": "shapes", "first": 0, "rows": 300},
+        "test": {"kind": "shapes", "first": 100000, "rows": 80},
+        "web": {"kind": "shapes", "first": 200000, "rows": 600, "content": "web"},
+    },
+    "queries": {"images": "test", "count": 40},
+    "models": {
+        "small": {"architecture": "cifar_resnet8", "train": {"images": "train", "epochs": 1, "batch": 50}},
+        "other": {"architecture": "cifar_resnet8", "train": {"images": "train", "epochs": 1, "batch": 30}},
+    },
+    "target": "small",
+    "surrogate": "other",
+    "pools": {"All": {"images": ["web"]}, "Targeted": {"images": ["web"], "tags": "task"}},
+    "sizes": [60, 120],
+    "features": {"layers": ["conv_4_1"], "components": 16, "pca_samples": 60},
+    "index": {"neighbors": 30},
+    "attacks": {"methods": {"pgd": {"steps": 2, "restarts": 1}}, "epsilons": [0.04, 0.08]},
+    "votes": {"neighbors": [10]},
+    "base": {"features": "conv_4_1", "epsilon": 0.08, "neighbors": 10},
+}
+
+
+class Project:
+    """A copy of the workflow in a folder of its own, with the tiny experiment as its configuration."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def create(cls, folder: Path) -> "Project":
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(source, folder / part)
+        (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+        return cls(folder)
+
+    def copy(self, folder: Path) -> "Project":
+        """The project and its results, with all times kept, as Snakemake compares them."""
+        shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
+        return Project(folder)
+
+    def command(self, *arguments: str, changes: dict | None = None) -> list[str]:
+        configs = ["tiny.yaml"]
+        if changes:
+            (self.folder / "changes.yaml").write_text(yaml.safe_dump(changes))
+            configs.append("changes.yaml")
+        snakemake = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", *configs]
+        return [*snakemake, "--resources", "gpu=0", *arguments]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(self, *arguments: str, changes: dict | None = None, check: bool = True) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            self.command(*arguments, changes=changes),
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
+        if check:
+            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+        return done
+
+    def would_run(self, changes: dict | None = None) -> dict[str, int]:
+        """Rules that a dry run lists, with their number of jobs, without `all`."""
+        output = self.run("-n", changes=changes)
+        table = re.search(r"Job stats:\n.*?\n-+ .*?\n(.*?)\ntotal ", output.stdout + output.stderr, flags=re.DOTALL)
+        if table is None:
+            assert "Nothing to be done" in output.stdout + output.stderr
+            return {}
+        counts = dict(line.split() for line in table[1].splitlines())
+        return {name: int(count) for name, count in counts.items() if name != "all"}
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The tiny experiment, run to its end once. Tests that change it work on a copy."""
+    project = Project.create(tmp_path_factory.mktemp("finished"))
+    project.run()
+    return project
+
+
+@pytest.fixture
+def again(finished: Project, tmp_path: Path) -> Project:
+    """A copy of the finished project that a test may change."""
+    return finished.copy(tmp_path / "project")

@@ -1,0 +1,85 @@
+"""Killed runs: the next one completes, and ends with the same bytes as a run that nothing disturbed."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import Project
+
+pytestmark = pytest.mark.xdist_group("interruptions")
+
+RESULTS = ("accuracy.csv", "fig5.csv", "table1.csv", "table1.md", "fig5.png")
+
+
+def start_and_kill(project: Project, rule: str, whole_run: bool) -> None:
+    """Start a run; as soon as a job of `rule` logs something, SIGKILL that job, or the whole run."""
+    process = subprocess.Popen(
+        project.command(),
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    logs = project.folder / "results/logs" / rule
+    try:
+        deadline = time.monotonic() + 240
+        while not any(path.stat().st_size for path in logs.rglob("*.log")):
+            assert process.poll() is None, f"the run ended before {rule} began"
+            assert time.monotonic() < deadline, f"{rule} did not begin"
+            time.sleep(0.02)
+        if whole_run:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(30)
+        else:
+            pattern = f"scripts/{'extract_features' if rule == 'extract_queries' else rule}.py"
+            for job in jobs_of(process.pid, pattern):
+                os.kill(job, signal.SIGKILL)
+            assert process.wait(120) != 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def jobs_of(session: int, pattern: str) -> list[int]:
+    """Processes of a session whose program is the given script."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                words = (folder / "cmdline").read_bytes().decode().split("\0")
+                if os.getsid(int(folder.name)) == session and pattern in words:
+                    found.append(int(folder.name))
+            except (OSError, UnicodeDecodeError):
+                continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc to find the jobs")
+def test_killed_runs_complete_with_the_same_bytes(finished: Project, tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "killed")
+    start_and_kill(project, "train_model", whole_run=False)
+    assert not list((project.folder / "results").rglob("accuracy.csv"))
+    start_and_kill(project, "make_attack_set", whole_run=True)
+    project.run("--unlock")
+    start_and_kill(project, "search_shard", whole_run=True)
+    project.run("--unlock")
+    project.run()
+    assert project.would_run() == {}
+    for name in RESULTS:
+        ours, theirs = (one.folder / "results" / name for one in (project, finished))
+        assert ours.read_bytes() == theirs.read_bytes(), name
+
+
+def test_second_run_in_the_same_folder_is_refused(finished: Project, tmp_path: Path) -> None:
+    project = finished.copy(tmp_path / "project")
+    (project.folder / ".snakemake/locks").mkdir(exist_ok=True)
+    (project.folder / "results/accuracy.csv").unlink()
+    (project.folder / ".snakemake/locks/0.output.lock").write_text("results/accuracy.csv\n")
+    refused = project.run(check=False)
+    assert refused.returncode != 0
+    assert "lock" in refused.stdout + refused.stderr

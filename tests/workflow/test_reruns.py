@@ -1,0 +1,136 @@
+"""What a change reruns: the exact sets of rules, from dry runs on a finished experiment (design: what must rerun)."""
+
+import time
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("workflow")
+
+REPORT = {"collect_accuracy": 1, "make_table1": 1, "plot_fig5": 1}
+
+
+def test_finished_experiment_has_nothing_to_do(finished):
+    assert finished.would_run() == {}
+
+
+def test_number_of_neighbors(finished):
+    changes = {"votes": {"neighbors": [7]}, "base": {"neighbors": 7}}
+    assert finished.would_run(changes) == {"vote": 5, **REPORT}
+
+
+def test_weighting_of_tables_and_figures(finished):
+    assert finished.would_run({"base": {"weighting": "UW"}}) == {"plot_fig5": 1}
+
+
+def test_two_numbers_that_swap_places(finished):
+    swapped = {"attacks": {"methods": {"pgd": {"steps": 1, "restarts": 2}}}}
+    assert finished.would_run(swapped) == {
+        "make_attack_set": 4,
+        "extract_queries": 4,
+        "search_shard": 16,
+        "merge_neighbors": 8,
+        "vote": 4,
+        "evaluate_undefended": 4,
+        **REPORT,
+    }
+
+
+def test_larger_database(finished):
+    assert finished.would_run({"sizes": [60, 120, 240]}) == {
+        "extract_features": 2,
+        "encode_features": 2,
+        "build_index": 2,
+        "search_shard": 10,
+        "merge_neighbors": 10,
+        "vote": 5,
+        **REPORT,
+    }
+
+
+def test_another_layer_costs_a_pass_of_its_own(finished):
+    changes = {"features": {"layers": ["conv_4_1", "conv_3_1"]}}
+    assert finished.would_run(changes) == {
+        "extract_layer": 4,
+        "extract_query_layer": 5,
+        "fit_pca": 2,
+        "encode_features": 4,
+        "build_index": 4,
+        "search_shard": 20,
+        "merge_neighbors": 10,
+        "vote": 5,
+        **REPORT,
+    }
+
+
+def test_another_budget(finished):
+    changes = {"attacks": {"epsilons": [0.04, 0.08, 0.1]}}
+    assert finished.would_run(changes) == {
+        "make_attack_set": 2,
+        "extract_queries": 2,
+        "search_shard": 8,
+        "merge_neighbors": 4,
+        "vote": 2,
+        "evaluate_undefended": 2,
+        **REPORT,
+    }
+
+
+def test_index_factory(finished):
+    assert finished.would_run({"index": {"factory": "SQ8"}}) == {
+        "build_index": 4,
+        "search_shard": 20,
+        "merge_neighbors": 10,
+        "vote": 5,
+        **REPORT,
+    }
+
+
+def test_touched_and_edited_plotting_module(again):
+    module = again.folder / "scripts/nndefense/report/fig5.py"
+    time.sleep(1.1)  # file systems and Snakemake may round times to seconds
+    module.touch()
+    assert again.would_run() == {}
+    module.write_text(module.read_text() + "# another look\n")
+    assert again.would_run() == {"plot_fig5": 1}
+
+
+def test_edits_where_nothing_uses_them(again):
+    time.sleep(1.1)
+    for name in ("scripts/nndefense/retrieval/bootstrap.py", "scripts/nndefense/images/folder.py"):
+        module = again.folder / name
+        module.write_text(module.read_text() + "# a comment\n")
+    registry = again.folder / "scripts/nndefense/attacks/__init__.py"
+    registry.write_text(registry.read_text() + "# a comment\n")
+    assert again.would_run() == {}
+
+
+def test_edited_attack(again):
+    time.sleep(1.1)
+    module = again.folder / "scripts/nndefense/attacks/pgd.py"
+    module.write_text(module.read_text() + "# a comment\n")
+    assert set(again.would_run()) == {
+        "make_attack_set",
+        "extract_queries",
+        "search_shard",
+        "merge_neighbors",
+        "vote",
+        "evaluate_undefended",
+        *REPORT,
+    }
+
+
+def test_added_layer_leaves_existing_files_alone(again):
+    before = {path: path.stat().st_mtime_ns for path in (again.folder / "results").rglob("*.npy")}
+    again.run(changes={"features": {"layers": ["conv_4_1", "conv_3_1"]}})
+    assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in before.items())
+    assert (again.folder / "results/accuracy/small/conv_3_1/clean.csv").exists()
+
+
+def test_other_neighbors_import_no_torch(again):
+    """The rerun works with a torch that cannot be imported."""
+    broken = again.folder / "scripts/torch.py"
+    broken.write_text("raise ImportError('torch was imported')\n")
+    again.run(changes={"votes": {"neighbors": [3, 7]}, "base": {"neighbors": 7}})
+    rows = (again.folder / "results/accuracy.csv").read_text()
+    assert ",7,CBW-D,soft," in rows
+    assert ",3,CBW-D,soft," in rows
