@@ -2,6 +2,7 @@
 
 Needs: accuracy.csv, models/*/clean_accuracy.json.
 Makes: table1.{csv,md,tex}, fig5.{csv,pdf,png}
+       images/{set}/sheet.png    a look at an image set
 """
 
 
@@ -44,3 +45,19 @@ rule plot_fig5:
     shell:
         "python {input.script} {params.settings} --accuracy {input.accuracy}"
         " --csv {output.csv} --pdf {output.pdf} --png {output.png} --log {log}"
+
+
+rule draw_sheet:
+    input:
+        script=PLAN.script("draw_sheet"),
+        modules=lambda wildcards: PLAN.modules("draw_sheet", *PLAN.image_modules(wildcards.set)),
+        manifest="<results>/images/{set}/manifest.parquet",
+        description="<results>/images/{set}/set.json",
+    output:
+        "<results>/images/{set}/sheet.png",
+    log:
+        "<logs>/draw_sheet/{set}.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "python {input.script} --manifest {input.manifest} --description {input.description} --output {output} --log {log}"

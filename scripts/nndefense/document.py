@@ -17,8 +17,8 @@ HEAD = """# Configuration
 - Any other file changes only the keys it names, on top of `config.yaml` or of the file before it:
   `snakemake results/accuracy.csv --configfile config/ablations/neighbors.yaml`.
 
-Numbers on the command line (`--config`) arrive as text within nested keys; use files for anything but `data` and `seed`.
-A wrong key, name or value ends with one line that names it and says what is allowed.
+Numbers on the command line (`--config`) arrive as text within nested keys; use files for anything but `data` and
+`seed`. A wrong key, name or value ends with one line that names it and says what is allowed.
 
 This page is made from `schemas/config.schema.yaml` by `make docs`; a test compares them.
 """
@@ -60,7 +60,8 @@ def table(prefix: str, parent: Mapping[str, Any], schema: Mapping[str, Any]) -> 
         if "const" in part:
             continue
         key = f"{prefix}{name}"
-        yield f"| `{key}` | {kind_of(part, schema)} | {default_of(name, part, parent)} | {part.get('description', '')} |"
+        cells = [f"`{key}`", kind_of(part, schema), default_of(name, part, parent), part.get("description", "")]
+        yield f"| {' | '.join(cells)} |"
         yield from table(f"{key}.", part, schema)
         free = part.get("additionalProperties")
         if isinstance(free, dict):

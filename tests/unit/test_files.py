@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -95,10 +96,10 @@ def test_npz_and_parquet_round_trip_and_damage(tmp_path):
     for path, read in ((tmp_path / "a.npz", files.read_arrays), (tmp_path / "a.parquet", files.read_table)):
         np.testing.assert_array_equal(read(path, "row")["row"], columns["row"])
         assert read(path, "tag")["tag"].tolist() == columns["tag"].tolist()
-        with pytest.raises(FileFault, match="lacks|No match|damaged"):
+        with pytest.raises(FileFault, match=r"lacks|damaged"):
             read(path, "nothing")
         flip_bit(path, 3000)
-        with pytest.raises(FileFault, match=path.name):
+        with pytest.raises(FileFault, match=re.escape(path.name)):
             read(path)
 
 
@@ -122,9 +123,14 @@ def test_full_disk_leaves_nothing_and_says_so_in_one_line(tmp_path, monkeypatch)
 
 def test_error_while_writing_keeps_the_old_file(tmp_path):
     files.write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(RuntimeError), files.atomic(tmp_path / "a.txt") as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def fail():
+        with files.atomic(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert (tmp_path / "a.txt").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
 
