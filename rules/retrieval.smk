@@ -3,7 +3,7 @@
 Needs: neighbors/ (merged), softmax/ of the shards and of the query sets, attacks/ (labels and distances).
 Makes: predictions/{model}/{layer}/{queries}.npz    predicted classes for every pool, size, K, weighting, combination
        accuracy/{model}/{layer}/{queries}.csv       their accuracy
-       accuracy/{model}/undefended/{queries}.csv    accuracy of the model itself
+       predictions/, accuracy/{model}/undefended/{queries}.*    the same of the model itself
        accuracy.csv                                 all rows
 """
 
@@ -52,7 +52,8 @@ rule evaluate_undefended:
         queries="<results>/attacks/{queries}.npz",
         softmax="<results>/softmax/{model}/queries/{queries}.npy",
     output:
-        ensure("<results>/accuracy/{model}/undefended/{queries}.csv", non_empty=True),
+        predictions=ensure("<results>/predictions/{model}/undefended/{queries}.npz", non_empty=True),
+        accuracy=ensure("<results>/accuracy/{model}/undefended/{queries}.csv", non_empty=True),
     log:
         "<logs>/evaluate_undefended/{model}/{queries}.log",
     conda:
@@ -63,7 +64,7 @@ rule evaluate_undefended:
         ),
     shell:
         "python {input.script} {params.settings} --queries {input.queries} --softmax {input.softmax}"
-        " --accuracy {output} --log {log}"
+        " --predictions {output.predictions} --accuracy {output.accuracy} --log {log}"
 
 
 rule collect_accuracy:

@@ -70,7 +70,7 @@ def _one_line(error: jsonschema.ValidationError) -> str:
 def _check_name(key: str, name: str, known: Iterable[str]) -> None:
     known = list(known)
     if name not in known:
-        raise ConfigError(f"{key}: unknown name {name!r}; allowed: {', '.join(map(str, known))}")
+        raise ConfigError(f"{key}: {name!r} is unknown; allowed: {', '.join(map(str, known))}")
 
 
 def _check_references(config: Mapping[str, Any]) -> None:
@@ -101,6 +101,11 @@ def _check_sizes(config: Mapping[str, Any]) -> None:
 
 def _check_base(config: Mapping[str, Any]) -> None:
     base, votes, attacks = config["base"], config["votes"], config["attacks"]
+    kept = config["index"]["neighbors"]
+    if max(votes["neighbors"]) > kept:
+        raise ConfigError(
+            f"votes.neighbors: {max(votes['neighbors'])} exceeds index.neighbors = {kept}, the number kept per query"
+        )
     _check_name("base.features", base["features"], config["features"]["layers"])
     _check_name("base.epsilon", base["epsilon"], attacks["epsilons"])
     _check_name("base.attack", base["attack"], attacks["methods"])
@@ -108,11 +113,6 @@ def _check_base(config: Mapping[str, Any]) -> None:
     _check_name("base.neighbors", base["neighbors"], votes["neighbors"])
     _check_name("base.weighting", base["weighting"], votes["weightings"])
     _check_name("base.combination", base["combination"], votes["combinations"])
-    kept = config["index"]["neighbors"]
-    if max(votes["neighbors"]) > kept:
-        raise ConfigError(
-            f"votes.neighbors: {max(votes['neighbors'])} exceeds index.neighbors = {kept}, the number kept per query"
-        )
 
 
 def _resolve_paths(config: Mapping[str, Any]) -> None:

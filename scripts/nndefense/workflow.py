@@ -145,9 +145,13 @@ class Plan:
         return self.config["models"][model]["train"]["images"]
 
     def weights_file(self, model: str) -> list[str]:
-        """The file that a model's weights are read from; none where torchvision publishes them."""
+        """The file that a model's weights are read from; none where torchvision publishes them.
+
+        A file that is absent is left to the job, which says so: Snakemake takes results that exist for up to date where
+        an input of theirs is missing and nothing makes it.
+        """
         path = self.config["models"][model].get("weights")
-        return [path] if path else []
+        return [path] if path and os.path.exists(path) else []
 
     # -- layers that share a forward pass
 

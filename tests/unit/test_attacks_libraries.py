@@ -7,38 +7,14 @@ from torch import nn
 
 from nndefense.attacks.pgd import PGD
 from nndefense.attacks.space import PixelSpace
+from tests.unit.attack_cases import trained_net
 
 EPSILON, STEPS = 0.08, 10
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """A small convolutional net trained on three kinds of noisy gratings, and images it has not seen."""
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(n):
-        labels = torch.randint(0, 3, (n,), generator=generator)
-        grid = torch.arange(12) / 12 * 2 * torch.pi
-        waves = torch.stack([torch.sin(2 * grid)[:, None].expand(12, 12), torch.sin(2 * grid).expand(12, 12)])
-        waves = torch.cat([waves, torch.sin(2 * (grid[:, None] + grid))[None]])
-        noise = torch.randn(n, 3, 12, 12, generator=generator)
-        return (0.5 + 0.15 * waves[labels][:, None] + 0.15 * noise).clamp(0, 1), labels
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net = nn.Sequential(
-            nn.Conv2d(3, 12, 3), nn.ReLU(), nn.Conv2d(12, 12, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(192, 3)
-        )
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-    for _ in range(60):
-        images, labels = draw(64)
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(net(images), labels).backward()
-        optimizer.step()
-    net.eval()
-    images, labels = draw(24)
-    assert (net(images).argmax(1) == labels).float().mean() > 0.9
-    return net, images, labels
+    return trained_net()
 
 
 def losses(net, images, labels):

@@ -271,7 +271,7 @@ def test_registry():
     ):
         with pytest.raises(ConfigError, match=words):
             make_attack("pgd", **options)
-    with pytest.raises(ConfigError, match="'bim' is unknown; allowed: pgd"):
+    with pytest.raises(ConfigError, match=r"'bim' is unknown; allowed: .*pgd"):
         make_attack("bim")
 
 

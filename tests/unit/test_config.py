@@ -75,11 +75,11 @@ def test_defaults_are_not_shared_between_configurations():
     [
         (("images", "shapes_web", "kind"), "movies", "kind: 'movies' is not allowed; allowed: shapes, folder"),
         (("images", "shapes_web", "rows"), None, "rows: None is not of type 'integer'"),
-        (("base", "epsilon"), 0.5, "base.epsilon: unknown name 0.5; allowed: 0.02"),
-        (("base", "features"), "conv_2_1", "base.features: unknown name 'conv_2_1'; allowed: conv_4_1"),
-        (("pools", "All", "images"), ["nothing"], "pools.All.images: unknown name 'nothing'"),
+        (("base", "epsilon"), 0.5, "base.epsilon: 0.5 is unknown; allowed: 0.01"),
+        (("base", "features"), "conv_2_1", "base.features: 'conv_2_1' is unknown; allowed: conv_4_1"),
+        (("pools", "All", "images"), ["nothing"], "pools.All.images: 'nothing' is unknown"),
         (("queries", "count"), 0, "queries.count: 0 is less than the minimum of 1"),
-        (("surrogate",), "vgg", "surrogate: unknown name 'vgg'; allowed: resnet20, resnet8"),
+        (("surrogate",), "vgg", "surrogate: 'vgg' is unknown; allowed: resnet20, resnet8"),
     ],
 )
 def test_errors_name_the_key_in_one_line(path, value, message):
@@ -112,7 +112,7 @@ def test_plan_of_the_default():
     plan = Plan(validate_config(load(ROOT / "config.yaml"), SCHEMA), ROOT)
     assert plan.shards("All") == ["0-500", "500-1000", "1000-2000", "2000-4000", "4000-8000"]
     assert plan.shards("All", 1500) == ["0-500", "500-1000", "1000-2000"]
-    assert plan.shards("Train") == ["0-6000"]
+    assert plan.shards("Train") == ["0-5000"]
     assert plan.attacker("gray_box") == "resnet20"
     assert plan.attacker("black_box") == "resnet8"
     assert plan.results == "results"

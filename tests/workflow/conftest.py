@@ -12,6 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "config.yaml", "config", "envs", "profiles", "rules", "schemas", "scripts")
+RECIPE = {"images": "train", "epochs": 1, "threads": 1}
 TINY = {
     "dataset": "shapes",
     "classes": 10,
@@ -22,8 +23,8 @@ TINY = {
     },
     "queries": {"images": "test", "count": 40},
     "models": {
-        "small": {"architecture": "cifar_resnet8", "train": {"images": "train", "epochs": 1, "batch": 50}},
-        "other": {"architecture": "cifar_resnet8", "train": {"images": "train", "epochs": 1, "batch": 30}},
+        "small": {"architecture": "cifar_resnet8", "train": RECIPE | {"batch": 50}},
+        "other": {"architecture": "cifar_resnet8", "train": RECIPE | {"batch": 30}},
     },
     "target": "small",
     "surrogate": "other",
@@ -45,13 +46,14 @@ class Project:
 
     @classmethod
     def create(cls, folder: Path) -> "Project":
+        folder.mkdir(parents=True, exist_ok=True)
         for part in PARTS:
             source = ROOT / part
             if source.is_dir():
                 shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy2(source, folder / part)
-        (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+        (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY, sort_keys=False))
         return cls(folder)
 
     def copy(self, folder: Path) -> "Project":
@@ -62,7 +64,7 @@ class Project:
     def command(self, *arguments: str, changes: dict | None = None) -> list[str]:
         configs = ["tiny.yaml"]
         if changes:
-            (self.folder / "changes.yaml").write_text(yaml.safe_dump(changes))
+            (self.folder / "changes.yaml").write_text(yaml.safe_dump(changes, sort_keys=False))
             configs.append("changes.yaml")
         snakemake = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", *configs]
         return [*snakemake, "--resources", "gpu=0", *arguments]

@@ -57,14 +57,23 @@ class AttackResult:
 class Attack:
     """Base class. A subclass is a frozen dataclass of options that implements `perturb`.
 
-    restarts: runs per image, of which the one with the highest cross-entropy is kept; attacks without
-    randomness leave it at 1.
+    restarts: runs per image, of which the one with the highest objective is kept; attacks without randomness
+    take this option away (`field(default=1, init=False)`).
     """
 
     restarts: int = 1
 
     def __post_init__(self):
         check_integer("restarts", self.restarts, low=1)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of `context` that `run` cannot do without."""
+        return ()
+
+    def prepare(self, problem: Problem) -> Problem:
+        """Called once a run, before the restarts: the place to check the context and to add to it."""
+        return problem
 
     def perturb(self, problem: Problem, restart: int) -> tuple[Tensor, Tensor]:
         """One run: the adversarial z (B, 3, H, W), feasible up to rounding, and saturated (B,) bool."""
@@ -102,10 +111,13 @@ class Attack:
         integer.
         rows: (B,) integer ids of the images: a random start depends on (seed, row, restart) alone, so the
         batch split does not matter. measure_loss=False saves the forward passes on the clean and, for one
-        restart, the final images. epsilon=0 returns the images bit-exactly. Raises InputError on unusable
-        arguments.
+        restart, the final images. epsilon=0 returns the images bit-exactly. context: what `needs` names, rows
+        in the order of the images. Raises InputError on unusable arguments.
         """
         _check(model, images, labels, rows, epsilon, seed)
+        context = context or {}
+        if missing := [key for key in self.needs if key not in context]:
+            raise InputError(f"attack {type(self).__name__} needs context {missing[0]!r}; got: {list(context)}")
         images = images.detach()
         radius = radii(images, epsilon, space)
         low, high = space.bounds(images)
@@ -120,21 +132,25 @@ class Attack:
             radius=radius,
             space=space,
             seed=seed,
-            context=context or {},
+            context=context,
         )
         with frozen(model):
             before = self._loss(problem, images, measure_loss)
             best, after, saturated = images.clone(), before, torch.zeros_like(radius, dtype=torch.bool)
+            if epsilon > 0:
+                problem = self.prepare(problem)
             for restart in range(self.restarts if epsilon > 0 else 0):
                 z_adv, stuck = self.perturb(problem, restart)
                 candidate = images_within_budget(images, z_adv, radius, space)
                 loss = self._loss(problem, candidate, measure_loss or self.restarts > 1)
+                score = self._score(problem, candidate, loss)
                 if restart == 0:
-                    best, after, saturated = candidate, loss, stuck
+                    best, after, saturated, best_score = candidate, loss, stuck, score
                 else:
-                    worse = (loss > after) | after.isnan()
+                    worse = (score > best_score) | best_score.isnan()
                     best = torch.where(per_image(worse, best).bool(), candidate, best)
                     after, saturated = torch.where(worse, loss, after), torch.where(worse, stuck, saturated)
+                    best_score = torch.where(worse, score, best_score)
         raw = space.named("raw01").delta(images, best)
         unknown = torch.full_like(raw, float("nan"))
         standardized = unknown if space.std is None else space.named("standardized").delta(images, best)
@@ -146,6 +162,13 @@ class Attack:
             return torch.full((len(images),), float("nan"), device=images.device)
         with torch.no_grad():
             return cross_entropy(problem.model(images), problem.labels)
+
+    def _score(self, problem: Problem, images: Tensor, loss: Tensor) -> Tensor:
+        # The loss is measured anyway, so only other objectives cost another pass.
+        if self.restarts == 1 or type(self).objective is Attack.objective:
+            return loss
+        with torch.no_grad():
+            return self.objective(problem, images)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -177,6 +200,12 @@ def check_positive(name: str, value: object) -> None:
     """Raises ConfigError unless value is a finite number > 0."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not (isfinite(value) and value > 0):
         raise ConfigError(f"attack option {name} is {value!r}; allowed: a finite number > 0")
+
+
+def check_not_negative(name: str, value: object) -> None:
+    """Raises ConfigError unless value is a finite number >= 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (isfinite(value) and value >= 0):
+        raise ConfigError(f"attack option {name} is {value!r}; allowed: a finite number >= 0")
 
 
 def check_choice(name: str, value: object, allowed: tuple[str | bool, ...]) -> None:
