@@ -25,14 +25,16 @@ include: "rules/features.smk"
 include: "rules/database.smk"
 include: "rules/attacks.smk"
 include: "rules/retrieval.smk"
-include: "rules/report.smk"
+include: "rules/figures.smk"
+include: "rules/appendix.smk"
+include: "rules/tables.smk"
+include: "rules/claims.smk"
 
 
 rule all:
     default_target: True
     input:
-        "<results>/fig5.pdf",
-        "<results>/table1.md",
+        PLAN.targets(),
 
 
 onstart:

@@ -10,7 +10,8 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from nndefense.config import read_schema, validate_config
 from nndefense.errors import NNDefenseError
-from nndefense.workflow import Plan, Settings
+from nndefense.settings import Settings
+from nndefense.workflow import Plan
 
 try:
     validate_config(config, read_schema(Path(workflow.basedir, "schemas", "config.schema.yaml")))
@@ -21,6 +22,9 @@ PLAN = Plan(config, workflow.basedir)
 TARGET = config["target"]
 ENVIRONMENT = f"../envs/{config['environment']}.yaml"
 FIRST_PASS = PLAN.first_pass()
+BASE_LAYER = [config["base"]["features"]]
+TABLE_LAYERS = [*BASE_LAYER, *(layer for layer in PLAN.layers if layer not in [*BASE_LAYER, *PLAN.plain_layers])]
+MAIN_POOL = PLAN.main_pool
 
 
 def one_of(names):
@@ -54,6 +58,7 @@ wildcard_constraints:
     queries=one_of(PLAN.queries),
     space=r"raw01|standardized",
     setting=r"gray_box|black_box",
+    database=r"\w+-\d+(-overlap-[0-9.]+)?",
     attack=one_of(config["attacks"]["methods"]),
     epsilon=r"[0-9.e-]+",
 
@@ -63,12 +68,16 @@ def pool_sets(wildcards, file):
     return [f"<results>/images/{name}/{file}" for name in config["pools"][wildcards.pool]["images"]]
 
 
+def pooled(layers):
+    """Sides of the pooled maps that the configuration changes, of these layers; None without any."""
+    return {layer: side for layer, side in config["features"]["pooled"].items() if layer in layers} or None
+
+
 def extraction(layers, shard=None):
     """Settings of a forward pass that yields these layers; of a database shard, or of a query set without one."""
-    pooled = {layer: side for layer, side in config["features"]["pooled"].items() if layer in layers}
     return Settings(
         batch=config["features"]["batch"],
-        pooled=pooled or None,
+        pooled=pooled(layers),
         shard=shard,
         skip_limit=config["skip_limit"],
     )

@@ -76,6 +76,10 @@ rule merge_neighbors:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=lambda wildcards: Settings(neighbors=config["index"]["neighbors"], sizes=PLAN.sizes(wildcards.pool)),
+        settings=lambda wildcards: Settings(
+            neighbors=config["index"]["neighbors"],
+            sizes=PLAN.sizes(wildcards.pool),
+            stops=[int(shard.split("-")[1]) for shard in PLAN.shards(wildcards.pool)],
+        ),
     shell:
         "python {input.script} {params.settings} --shards {input.shards} --output {output} --log {log}"

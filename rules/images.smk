@@ -4,6 +4,7 @@ Needs: the image sets of the configuration (drawn, or files at the places it nam
 Makes: images/{set}/manifest.parquet   source, label and tag of every row
        images/{set}/set.json           how to open the set again, and its class names
        pools/{pool}.parquet            a pool's images in the seeded order that its shards are cut from
+       images/{set}/sheet.png          a look at the set
        attacks/clean.npz               the test images, the query set that every attack starts from
 """
 
@@ -72,3 +73,19 @@ rule make_clean_set:
     shell:
         "python {input.script} {params.settings} --manifest {input.manifest} --description {input.description}"
         " --output {output} --log {log}"
+
+
+rule draw_sheet:
+    input:
+        script=PLAN.script("draw_sheet"),
+        modules=lambda wildcards: PLAN.modules("draw_sheet", *PLAN.image_modules(wildcards.set)),
+        manifest="<results>/images/{set}/manifest.parquet",
+        description="<results>/images/{set}/set.json",
+    output:
+        "<results>/images/{set}/sheet.png",
+    log:
+        "<logs>/draw_sheet/{set}.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "python {input.script} --manifest {input.manifest} --description {input.description} --output {output} --log {log}"

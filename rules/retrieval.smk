@@ -4,7 +4,6 @@ Needs: neighbors/ (merged), softmax/ of the shards and of the query sets, attack
 Makes: predictions/{model}/{layer}/{queries}.npz    predicted classes for every pool, size, K, weighting, combination
        accuracy/{model}/{layer}/{queries}.csv       their accuracy
        predictions/, accuracy/{model}/undefended/{queries}.*    the same of the model itself
-       accuracy.csv                                 all rows
 """
 
 
@@ -13,9 +12,12 @@ rule vote:
         script=PLAN.script("vote"),
         modules=PLAN.modules("vote"),
         queries="<results>/attacks/{queries}.npz",
-        neighbors=[f"<results>/neighbors/{{model}}/{{layer}}/{pool}/merged/{{queries}}.npz" for pool in config["pools"]],
-        softmax=[f"<results>/softmax/{{model}}/{pool}/{shard}.npy" for pool, shard in PLAN.all_shards()],
-        weights=[f"<results>/softmax/{{model}}/{pool}/{shard}.weights.npy" for pool, shard in PLAN.all_shards()],
+        neighbors=lambda wildcards: [
+            f"<results>/neighbors/{{model}}/{{layer}}/{pool}/merged/{{queries}}.npz"
+            for pool in PLAN.pools_of(wildcards.layer)
+        ],
+        softmax=lambda wildcards: PLAN.stores(wildcards.layer, ".npy"),
+        weights=lambda wildcards: PLAN.stores(wildcards.layer, ".weights.npy"),
     output:
         predictions=ensure("<results>/predictions/{model}/{layer}/{queries}.npz", non_empty=True),
         accuracy=ensure("<results>/accuracy/{model}/{layer}/{queries}.csv", non_empty=True),
@@ -35,7 +37,7 @@ rule vote:
             layer=wildcards.layer,
             model=wildcards.model,
             neighbors_used=config["votes"]["neighbors"],
-            pools=list(config["pools"]),
+            pools=PLAN.pools_of(wildcards.layer),
             queries_name=wildcards.queries,
             seed=config["seed"],
             weightings=config["votes"]["weightings"],
@@ -65,22 +67,3 @@ rule evaluate_undefended:
     shell:
         "python {input.script} {params.settings} --queries {input.queries} --softmax {input.softmax}"
         " --predictions {output.predictions} --accuracy {output.accuracy} --log {log}"
-
-
-rule collect_accuracy:
-    input:
-        script=PLAN.script("collect_accuracy"),
-        modules=PLAN.modules("collect_accuracy"),
-        parts=[
-            f"<results>/accuracy/{TARGET}/{kind}/{queries}.csv"
-            for kind in ["undefended", *PLAN.layers]
-            for queries in PLAN.queries
-        ],
-    output:
-        ensure("<results>/accuracy.csv", non_empty=True),
-    log:
-        "<logs>/collect_accuracy.log",
-    conda:
-        ENVIRONMENT
-    shell:
-        "python {input.script} --parts {input.parts} --output {output} --log {log}"

@@ -3,11 +3,11 @@
 import argparse
 
 from nndefense.command import Job, parser, run
-from nndefense.retrieval.rows import read_rows, write_rows
+from nndefense.retrieval.rows import collect_rows, write_rows
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
-    rows = [row for path in arguments.parts for row in read_rows(path)]
+    rows = collect_rows(arguments.parts)
     write_rows(arguments.output, rows)
     job.say(f"{len(rows):,} rows from {len(arguments.parts)} files")
 

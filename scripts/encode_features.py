@@ -1,8 +1,10 @@
-"""Reduce a shard's features to codes with a fitted PCA."""
+"""Reduce a shard's features to codes with a fitted PCA; of layers pooled by R-MAC only the signs are kept, as bits."""
 
 import argparse
 
 from nndefense.command import Job, parser, run
+from nndefense.features.bits import pack_signs
+from nndefense.features.names import is_rmac
 from nndefense.features.stored_pca import read_pca
 from nndefense.files import read_array, write_array
 
@@ -11,8 +13,9 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     pca, pca_id = read_pca(arguments.pca)
     features, about = read_array(arguments.features, columns=len(pca.mean))
     codes = pca.transform(features)
-    job.say(f"{len(codes):,} codes of {codes.shape[1]} dimensions")
-    write_array(arguments.output, codes, about | {"pca": pca_id})
+    bits = is_rmac(about["layer"])
+    job.say(f"{len(codes):,} codes of {codes.shape[1]} {'bits' if bits else 'dimensions'}")
+    write_array(arguments.output, pack_signs(codes) if bits else codes, about | {"pca": pca_id})
 
 
 if __name__ == "__main__":

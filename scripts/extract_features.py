@@ -6,7 +6,6 @@ images whose features are not finite keep their row, filled with zeros, and are 
 
 import argparse
 import json
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,8 +16,9 @@ from nndefense.command import Job, parser, run
 from nndefense.database.shards import parse_shard_name
 from nndefense.database.softmax_store import to_half
 from nndefense.errors import InputError
+from nndefense.features.names import layer_in_path
 from nndefense.files import read_arrays, read_json, read_table, write_array
-from nndefense.images.description import open_described
+from nndefense.images.pool import PoolReader
 from nndefense.progress import Progress, blocks
 from nndefense.retrieval.weights import stored_weights
 from nndefense.skipped import check_skipped, usable
@@ -32,30 +32,17 @@ def shard_blocks(pool: str, sets: list[str], shard: tuple[int, int], size: int) 
     start, stop = shard
     if stop > len(columns["row"]):
         raise InputError(f"{pool}: holds {len(columns['row']):,} images, a database of {stop:,} was asked for")
-    names, rows = columns["set"][start:stop], columns["row"][start:stop]
-    opened = {description["name"]: open_described(description) for description in map(read_json, sets)}
+    reader = PoolReader(columns["set"], columns["row"], map(read_json, sets))
 
     def read(block: slice) -> Block:
-        images, skipped = None, {}
-        for name in dict.fromkeys(names[block]):
-            places = np.flatnonzero(names[block] == name)
-            batch = opened[name].read(rows[block][places])
-            if images is None:
-                images = np.zeros((block.stop - block.start, *batch.images.shape[1:]), np.uint8)
-            if images.shape[1:] != batch.images.shape[1:]:
-                raise InputError(
-                    f"pool {Path(pool).stem}: {name} has images of {batch.images.shape[1:]}, "
-                    f"others of {images.shape[1:]}; give its image sets the same `size`"
-                )
-            images[places] = batch.images
-            skipped |= {block.start + int(places[position]): reason for position, reason in batch.skipped.items()}
-        return block, images, skipped
+        batch = reader.read(range(start + block.start, start + block.stop))
+        return block, batch.images, {block.start + place: reason for place, reason in batch.skipped.items()}
 
     parts = list(blocks(stop - start, size))
-    with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(read, parts[0])
+    with ThreadPoolExecutor(1) as thread:
+        ahead = thread.submit(read, parts[0])
         for number in range(len(parts)):
-            ready, ahead = ahead, reader.submit(read, parts[number + 1]) if number + 1 < len(parts) else None
+            ready, ahead = ahead, thread.submit(read, parts[number + 1]) if number + 1 < len(parts) else None
             yield ready.result()
 
 
@@ -72,7 +59,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.models.build import freeze
     from nndefense.models.checkpoint import open_checkpoint
 
-    outputs = {re.search(r"conv_\d+_\d+", path)[0]: path for path in arguments.features}
+    outputs = {layer_in_path(path): path for path in arguments.features}
     model, about = open_checkpoint(arguments.model)
     extractor = FeatureExtractor(
         freeze(model), list(outputs), json.loads(arguments.pooled), stop_early=not arguments.store

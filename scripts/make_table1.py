@@ -6,12 +6,12 @@ import json
 from nndefense.command import Job, parser, run
 from nndefense.files import read_json, write_text
 from nndefense.report.table1 import as_latex, as_markdown, select_table1
-from nndefense.retrieval.rows import read_rows, write_rows
+from nndefense.retrieval.rows import collect_rows, write_rows
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
     base = json.loads(arguments.base)
-    rows = select_table1(read_rows(arguments.accuracy), base)
+    rows = select_table1(collect_rows(arguments.accuracy), base)
     write_rows(arguments.csv, rows)
     write_text(arguments.tex, as_latex(rows, base))
     write_text(arguments.md, as_markdown(rows, base, [read_json(path) for path in arguments.models]))
@@ -20,7 +20,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
 
 if __name__ == "__main__":
     options = parser(__doc__)
-    options.add_argument("--accuracy", required=True, help="CSV of all accuracy rows")
+    options.add_argument("--accuracy", nargs="+", required=True, help="CSV files of accuracy rows")
     options.add_argument("--models", nargs="+", required=True, help="clean_accuracy.json of the models in use")
     options.add_argument("--base", required=True, help="values that the table holds fixed, as JSON")
     options.add_argument("--csv", required=True)

@@ -11,7 +11,8 @@ from nndefense.files import read_arrays, write_arrays
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
     lists = (tuple(read_arrays(path, "ids", "distances").values()) for path in arguments.shards)
-    merged = list(merge_ladder(lists, arguments.neighbors))
+    ladder = zip(arguments.stops, merge_ladder(lists, arguments.neighbors), strict=True)
+    merged = [lists for stop, lists in ladder if stop in arguments.sizes]
     ids = np.stack([ids for ids, _ in merged])
     distances = np.stack([distances for _, distances in merged])
     for size, nearest in zip(arguments.sizes, distances[:, :, 0], strict=True):
@@ -23,7 +24,8 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
 if __name__ == "__main__":
     options = parser(__doc__)
     options.add_argument("--shards", nargs="+", required=True, help="neighbour lists, in the order of the shards")
-    options.add_argument("--sizes", nargs="+", type=int, required=True, help="database size after each shard")
+    options.add_argument("--sizes", nargs="+", type=int, required=True, help="database sizes wanted")
+    options.add_argument("--stops", nargs="+", type=int, required=True, help="images up to the end of each shard")
     options.add_argument("--neighbors", type=int, default=100, help="neighbours kept per query")
     options.add_argument("--output", required=True, help=".npz to write")
     run(main, options.parse_args())

@@ -5,9 +5,12 @@ import argparse
 import numpy as np
 
 from nndefense.command import Job, parser, run
-from nndefense.database.index import index_from_bytes, search
+from nndefense.database.binary_index import binary_index_from_bytes, search_binary
+from nndefense.database.index import index_from_bytes, invalid_queries, search
 from nndefense.database.shards import parse_shard_name
 from nndefense.errors import FileFault
+from nndefense.features.bits import pack_signs
+from nndefense.features.names import is_rmac
 from nndefense.features.stored_pca import read_pca
 from nndefense.files import read_array, read_sealed, write_arrays
 from nndefense.skipped import usable
@@ -21,6 +24,8 @@ def open_index(path: str, pca_id: str, model: str, layer: str, start: int):
         if about[key] != value:
             raise FileFault(f"{path}: was built with {key} {about[key]}, the queries have {value}; delete it and rerun")
     rows = start + usable(about["stop"] - start, about["skipped"])
+    if is_rmac(layer):
+        return binary_index_from_bytes(content, bits=about["dimension"], rows=len(rows)), rows
     return index_from_bytes(content, dimension=about["dimension"], rows=len(rows)), rows
 
 
@@ -34,7 +39,10 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     index, rows = open_index(arguments.index, pca_id, about["model"], about["layer"], start)
     codes = pca.transform(features)
     codes[about["skipped"]] = np.nan
-    ids, distances = search(index, codes, arguments.neighbors, nprobe=arguments.probes)
+    if is_rmac(about["layer"]):
+        ids, distances = search_binary(index, pack_signs(codes), arguments.neighbors, valid=~invalid_queries(codes))
+    else:
+        ids, distances = search(index, codes, arguments.neighbors, nprobe=arguments.probes)
     found = ids >= 0
     ids[found] = rows[ids[found]]
     job.say(

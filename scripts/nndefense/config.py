@@ -84,6 +84,8 @@ def _check_references(config: Mapping[str, Any]) -> None:
     for name, pool in config["pools"].items():
         for image_set in pool["images"]:
             _check_name(f"pools.{name}.images", image_set, images)
+    for pool in config["features"]["ablation_pools"] or []:
+        _check_name("features.ablation_pools", pool, config["pools"])
     for layer in config["features"]["pooled"]:
         _check_name("features.pooled", layer, config["features"]["layers"])
 

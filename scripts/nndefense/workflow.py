@@ -5,45 +5,16 @@ Imported while Snakemake parses the workflow, so it imports nothing heavy, and n
 
 import json
 import os
-import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nndefense import attacks, images
-from nndefense.database.shards import shard_name, shard_ranges
+from nndefense.database.plan import Databases
+from nndefense.database.shards import shard_name
 from nndefense.sources import module_file, used_modules
 
 CLEAN = "clean"
-
-
-class Settings(dict):
-    """The one `params` entry of a rule: named values with sorted keys, written as command-line options.
-
-    Snakemake compares the *set* of a rule's params, without their names; as one dictionary, two values that swap
-    places are a change. In a shell command `{params.settings}` becomes `--key value ...`; lists are spread out,
-    dictionaries become JSON, None and empty lists are left out, and True is a flag.
-    """
-
-    def __init__(self, **values: Any) -> None:
-        super().__init__(sorted(values.items()))
-
-    def __str__(self) -> str:
-        words: list[str] = []
-        for key, value in self.items():
-            if value is None or value is False or value == []:
-                continue
-            words.append("--" + key.replace("_", "-"))
-            if isinstance(value, dict):
-                words.append(json.dumps(value, sort_keys=True))
-            elif isinstance(value, list | tuple):
-                words += [str(item) for item in value]
-            elif value is not True:
-                words.append(str(value))
-        return shlex.join(words)
-
-    def __format__(self, specification: str) -> str:
-        return str(self)
 
 
 class Plan:
@@ -51,6 +22,7 @@ class Plan:
 
     def __init__(self, config: Mapping[str, Any], basedir: str | Path) -> None:
         self.config = config
+        self.databases = Databases(config)
         self._basedir = Path(os.path.relpath(basedir))
 
     # -- files of the workflow itself
@@ -93,18 +65,24 @@ class Plan:
         """Feature layers."""
         return list(self.config["features"]["layers"])
 
+    @property
+    def plain_layers(self) -> list[str]:
+        """Feature layers that are pooled by averaging."""
+        return [layer for layer in self.layers if not layer.endswith("-RMAC")]
+
+    @property
+    def main_pool(self) -> str:
+        """The pool that figures of one database show: the last of those with most sizes."""
+        return max(reversed(self.config["pools"]), key=lambda pool: len(self.sizes(pool)))
+
     def sizes(self, pool: str) -> list[int]:
         """Database sizes of a pool, ascending."""
         return sorted(self.config["pools"][pool].get("sizes", self.config["sizes"]))
 
     def shards(self, pool: str, rows: int | None = None) -> list[str]:
         """Shards of a pool by name, or only those that begin within its first `rows` images."""
-        ranges = shard_ranges(self.sizes(pool))
+        ranges = self.databases.shards(pool)
         return [shard_name(one) for one in ranges if rows is None or one[0] < rows]
-
-    def all_shards(self) -> list[tuple[str, str]]:
-        """(pool, shard) of every shard of every pool."""
-        return [(pool, shard) for pool in self.config["pools"] for shard in self.shards(pool)]
 
     @property
     def epsilons(self) -> list[str]:
@@ -112,21 +90,110 @@ class Plan:
         return [str(epsilon) for epsilon in self.config["attacks"]["epsilons"]]
 
     @property
-    def attacked(self) -> list[str]:
-        """Attacked query sets by name: space/setting/attack/eps-epsilon."""
-        axes = self.config["attacks"]
+    def plain_attacks(self) -> list[str]:
+        """Attacks that do not know of the defence."""
+        return [attack for attack in self.config["attacks"]["methods"] if attack not in attacks.AWARE]
+
+    def query_set(self, setting: str, attack: str, epsilon: Any, space: str | None = None) -> str:
+        """Name of an attacked query set."""
+        return f"{space or self.config['base']['space']}/{setting}/{attack}/eps-{epsilon}"
+
+    @property
+    def unaware(self) -> list[str]:
+        """Query sets attacked in the gray-box and black-box settings."""
         return [
-            f"{space}/{setting}/{attack}/eps-{epsilon}"
-            for space in axes["spaces"]
-            for setting in axes["settings"]
-            for attack in axes["methods"]
+            self.query_set(setting, attack, epsilon, space)
+            for space in self.config["attacks"]["spaces"]
+            for setting in self.config["attacks"]["settings"]
+            for attack in self.plain_attacks
             for epsilon in self.epsilons
         ]
 
     @property
+    def aware(self) -> list[str]:
+        """Query sets attacked in the white-box setting: all budgets with the whole database, one with the others."""
+        white_box = self.config["attacks"]["white_box"]
+        if not white_box:
+            return []
+        base, whole = self.config["base"]["epsilon"], self.databases.whole
+        methods = [attack for attack in self.config["attacks"]["methods"] if attack in attacks.AWARE]
+        cells = [(whole, attack, epsilon) for attack in methods for epsilon in self.epsilons]
+        cells += [(name, white_box["ablated"], base) for name in self.databases.attack_databases() if name != whole]
+        return [self.query_set(f"white_box-{name}", attack, epsilon) for name, attack, epsilon in cells]
+
+    @property
     def queries(self) -> list[str]:
         """All query sets by name: the clean images first."""
-        return [CLEAN, *self.attacked]
+        return [CLEAN, *self.unaware, *self.aware]
+
+    def queries_of(self, layer: str) -> list[str]:
+        """Query sets that a layer is evaluated on; white-box attacks are made for the base layer."""
+        return self.queries if layer == self.config["base"]["features"] else [CLEAN, *self.unaware]
+
+    def pools_of(self, layer: str) -> list[str]:
+        """Pools that a layer is evaluated on."""
+        chosen = self.config["features"]["ablation_pools"]
+        if chosen is None or layer == self.config["base"]["features"]:
+            return list(self.config["pools"])
+        return [pool for pool in self.config["pools"] if pool in chosen]
+
+    def parts(self, layers: Iterable[str], queries: Iterable[str], kind: str = "accuracy") -> list[str]:
+        """Accuracy files (or, of another kind, predictions) of the model itself and of layers, for some query sets.
+
+        The base layer comes first: it is evaluated on all pools, so their order is the configuration's.
+        """
+        suffix = {"accuracy": "csv", "predictions": "npz"}[kind]
+        queries = list(queries)
+        layers = sorted(layers, key=lambda layer: layer != self.config["base"]["features"])
+        return [
+            f"<results>/{kind}/{self.config['target']}/{layer}/{name}.{suffix}"
+            for layer in ("undefended", *layers)
+            for name in queries
+            if layer == "undefended" or name in self.queries_of(layer)
+        ]
+
+    def queries_under(self, *names: str) -> list[str]:
+        """The clean query set, and those of the named attacks in the gray-box and black-box settings, base space."""
+        space = self.config["base"]["space"]
+        return [CLEAN, *(one for one in self.unaware if one.split("/")[0] == space and one.split("/")[2] in names)]
+
+    def stores(self, layer: str, suffix: str) -> list[str]:
+        """Softmax stores of the shards that a layer is evaluated on."""
+        return [
+            f"<results>/softmax/{{model}}/{pool}/{shard}{suffix}"
+            for pool in self.pools_of(layer)
+            for shard in self.shards(pool)
+        ]
+
+    # -- white-box attacks
+
+    def direction(self, attack: str) -> list[str]:
+        """The directions that an attack scales; none for attacks that depend on the budget throughout."""
+        if attack not in attacks.DIRECTED:
+            return []
+        return [f"<results>/attacks/{{space}}/{{setting}}/{attack}/direction.npz"]
+
+    def attacker_files(self, database: str, kind: str, suffix: str) -> list[str]:
+        """Files of the shards of an attacker's database."""
+        pool, layer = self.config["attacks"]["white_box"]["pool"], self.config["base"]["features"]
+        folder = "/".join([kind, self.config["target"], *([] if kind == "softmax" else [layer]), pool])
+        return [f"<results>/{folder}/{shard}{suffix}" for shard in self.databases.attack_shards(database)]
+
+    def white_box_pca(self) -> str:
+        """The PCA that the attacked defence searches with."""
+        pool = self.config["attacks"]["white_box"]["pool"]
+        return f"<results>/pca/{self.config['target']}/{self.config['base']['features']}/{pool}.npz"
+
+    def white_box_sets(self) -> list[str]:
+        """Descriptions of the image sets of the attacked pool."""
+        names = self.config["pools"][self.config["attacks"]["white_box"]["pool"]]["images"]
+        return [f"<results>/images/{name}/set.json" for name in names]
+
+    def white_box_image_modules(self) -> list[str]:
+        """Registry entries of the kinds of image sets of the attacked pool."""
+        return self.pool_modules(self.config["attacks"]["white_box"]["pool"])
+
+    # -- models
 
     def attacker(self, setting: str) -> str:
         """The model whose gradients an attack uses."""
@@ -152,6 +219,33 @@ class Plan:
         """
         path = self.config["models"][model].get("weights")
         return [path] if path and os.path.exists(path) else []
+
+    # -- tables and figures
+
+    def library_file(self, name: str) -> str:
+        """Path of a data file of the library, relative to the working directory."""
+        return str(self._basedir / "scripts" / "nndefense" / name)
+
+    def shown_queries(self) -> list[str]:
+        """Query sets of figure 2: clean images, a middle and the largest budget."""
+        epsilons = self.epsilons
+        chosen = dict.fromkeys([epsilons[(len(epsilons) - 1) // 2], epsilons[-1]])
+        setting = self.config["attacks"]["settings"][0]
+        return [CLEAN, *(self.query_set(setting, self.config["base"]["attack"], epsilon) for epsilon in chosen)]
+
+    def targets(self) -> list[str]:
+        """All tables and figures that the configuration has the axes for."""
+        attacked, settings = self.plain_attacks, self.config["attacks"]["settings"]
+        ladder = len(self.sizes(self.main_pool)) > 1
+        by_layer, by_neighbors = len(self.plain_layers) > 1, "black_box" in settings
+        wanted = {"fig2": True, "fig3": by_neighbors, "fig4": by_layer, "fig5": ladder, "fig6": bool(self.aware)}
+        for number, attack in ((0, "fgsm"), (1, "cw")):
+            wanted[f"fig{7 + number}"] = by_neighbors and attack in attacked
+            wanted[f"fig{9 + number}"] = ladder and attack in attacked
+            wanted[f"fig{11 + number}"] = by_layer and attack in attacked
+        figures = [f"<results>/{name}.pdf" for name, possible in wanted.items() if possible]
+        tables = [f"<results>/{name}.md" for name in ("table1", "table2", "table3", "table4", "claims")]
+        return [*figures, *tables, "<results>/accuracy.csv"]
 
     # -- layers that share a forward pass
 

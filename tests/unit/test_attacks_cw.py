@@ -139,3 +139,19 @@ def test_passes_are_counted():
     model = Counting().eval()
     run(CW(binary_search_steps=3, steps=7), model, images, labels)
     assert model.passes == 3 * 7 + 2
+
+
+@both_spaces
+def test_a_direction_found_once_serves_every_budget(space):
+    model, images, labels, _, _ = linear_case(space)
+    rows = torch.arange(len(images))
+    attack = CW(binary_search_steps=2, steps=20)
+    direction = attack.find_direction(model, images, labels, space=space, rows=rows)
+    searched = model.images_seen
+    for epsilon in (0.01, 0.05):
+        options = {"epsilon": epsilon, "space": space, "rows": rows, "seed": 1}
+        alone = attack.run(model, images, labels, **options)
+        before = model.images_seen
+        shared = attack.run(model, images, labels, **options, context={"direction": direction})
+        assert torch.equal(alone.images, shared.images)
+        assert model.images_seen - before < searched / 5

@@ -9,7 +9,8 @@ import yaml
 from nndefense.config import read_schema, validate_config
 from nndefense.document import document
 from nndefense.errors import ConfigError
-from nndefense.workflow import Plan, Settings
+from nndefense.settings import Settings
+from nndefense.workflow import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = read_schema(ROOT / "schemas/config.schema.yaml")
@@ -76,10 +77,10 @@ def test_defaults_are_not_shared_between_configurations():
         (("images", "shapes_web", "kind"), "movies", "kind: 'movies' is not allowed; allowed: shapes, folder"),
         (("images", "shapes_web", "rows"), None, "rows: None is not of type 'integer'"),
         (("base", "epsilon"), 0.5, "base.epsilon: 0.5 is unknown; allowed: 0.01"),
-        (("base", "features"), "conv_2_1", "base.features: 'conv_2_1' is unknown; allowed: conv_4_1"),
+        (("base", "features"), "conv_2_1", "base.features: 'conv_2_1' is unknown; allowed: conv_2_3"),
         (("pools", "All", "images"), ["nothing"], "pools.All.images: 'nothing' is unknown"),
         (("queries", "count"), 0, "queries.count: 0 is less than the minimum of 1"),
-        (("surrogate",), "vgg", "surrogate: 'vgg' is unknown; allowed: resnet20, resnet8"),
+        (("surrogate",), "vgg", "surrogate: 'vgg' is unknown; allowed: resnet20, resnet14"),
     ],
 )
 def test_errors_name_the_key_in_one_line(path, value, message):
@@ -114,7 +115,7 @@ def test_plan_of_the_default():
     assert plan.shards("All", 1500) == ["0-500", "500-1000", "1000-2000"]
     assert plan.shards("Train") == ["0-5000"]
     assert plan.attacker("gray_box") == "resnet20"
-    assert plan.attacker("black_box") == "resnet8"
+    assert plan.attacker("black_box") == "resnet14"
     assert plan.results == "results"
 
 

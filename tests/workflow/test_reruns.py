@@ -6,6 +6,7 @@ import pytest
 
 pytestmark = pytest.mark.xdist_group("workflow")
 
+# Tables and figures of the tests' targets.
 REPORT = {"collect_accuracy": 1, "make_table1": 1, "plot_fig5": 1}
 
 
@@ -15,16 +16,16 @@ def test_finished_experiment_has_nothing_to_do(finished):
 
 def test_number_of_neighbors(finished):
     changes = {"votes": {"neighbors": [7]}, "base": {"neighbors": 7}}
-    assert finished.would_run(changes) == {"vote": 5, **REPORT}
+    assert finished.would_run(changes=changes) == {"vote": 5, **REPORT}
 
 
 def test_weighting_of_tables_and_figures(finished):
-    assert finished.would_run({"base": {"weighting": "UW"}}) == {"plot_fig5": 1}
+    assert finished.would_run(changes={"base": {"weighting": "UW"}}) == {"plot_fig5": 1}
 
 
 def test_two_numbers_that_swap_places(finished):
     swapped = {"attacks": {"methods": {"pgd": {"steps": 1, "restarts": 2}}}}
-    assert finished.would_run(swapped) == {
+    assert finished.would_run(changes=swapped) == {
         "make_attack_set": 4,
         "extract_queries": 4,
         "search_shard": 16,
@@ -36,7 +37,7 @@ def test_two_numbers_that_swap_places(finished):
 
 
 def test_larger_database(finished):
-    assert finished.would_run({"sizes": [60, 120, 240]}) == {
+    assert finished.would_run(changes={"sizes": [60, 120, 240]}) == {
         "extract_features": 2,
         "encode_features": 2,
         "build_index": 2,
@@ -49,7 +50,7 @@ def test_larger_database(finished):
 
 def test_another_layer_costs_a_pass_of_its_own(finished):
     changes = {"features": {"layers": ["conv_4_1", "conv_3_1"]}}
-    assert finished.would_run(changes) == {
+    assert finished.would_run(changes=changes) == {
         "extract_layer": 4,
         "extract_query_layer": 5,
         "fit_pca": 2,
@@ -58,13 +59,13 @@ def test_another_layer_costs_a_pass_of_its_own(finished):
         "search_shard": 20,
         "merge_neighbors": 10,
         "vote": 5,
-        **REPORT,
+        "collect_accuracy": 1,
     }
 
 
 def test_another_budget(finished):
     changes = {"attacks": {"epsilons": [0.04, 0.08, 0.1]}}
-    assert finished.would_run(changes) == {
+    assert finished.would_run(changes=changes) == {
         "make_attack_set": 2,
         "extract_queries": 2,
         "search_shard": 8,
@@ -76,7 +77,7 @@ def test_another_budget(finished):
 
 
 def test_index_factory(finished):
-    assert finished.would_run({"index": {"factory": "SQ8"}}) == {
+    assert finished.would_run(changes={"index": {"factory": "SQ8"}}) == {
         "build_index": 4,
         "search_shard": 20,
         "merge_neighbors": 10,
@@ -116,6 +117,27 @@ def test_edited_attack(again):
         "vote",
         "evaluate_undefended",
         *REPORT,
+    }
+
+
+def test_overlap_grid(again):
+    """Another overlap costs its attack database and its attack set; shares where shards end anyway cut none."""
+    white_box = {"pool": "Targeted", "sizes": [60], "overlaps": [0.5], "neighbors": 5}
+    attacks = {"methods": {"pgd_fs": {"steps": 1}}, "white_box": white_box}
+    again.run("results/fig6.pdf", changes={"attacks": attacks})
+    attacks = {"attacks": {**attacks, "white_box": {**white_box, "overlaps": [0, 0.5]}}}
+    assert again.would_run("results/fig6.pdf", changes=attacks) == {
+        "extract_features": 1,  # the images behind the database that overlap 0 needs: 180-240
+        "encode_features": 1,
+        "build_index": 1,
+        "search_shard": 1 + 2,
+        "gather_knowledge": 1,
+        "make_white_box_set": 1,
+        "extract_queries": 1,
+        "merge_neighbors": 2,
+        "vote": 1,
+        "evaluate_undefended": 1,
+        "plot_fig6": 1,
     }
 
 

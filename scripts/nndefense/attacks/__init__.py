@@ -1,4 +1,8 @@
-"""Attacks with a normalised l2 budget. Adding one: a file here and a line in ATTACKS."""
+"""Attacks with a normalised l2 budget. Adding one: a file here and a line in ATTACKS.
+
+DIRECTED attacks search once for a direction that every budget scales. AWARE attacks know of the retrieval; they run in
+the white-box setting only.
+"""
 
 ATTACKS = {
     "cw": "nndefense.attacks.cw:CW",
@@ -8,3 +12,5 @@ ATTACKS = {
     "pgd_fs": "nndefense.attacks.pgd_fs:PGDFS",
     "pgd_pr": "nndefense.attacks.pgd_pr:PGDPR",
 }
+DIRECTED = ("cw",)
+AWARE = ("pgd_fs", "pgd_pr")

@@ -118,22 +118,10 @@ class Attack:
         context = context or {}
         if missing := [key for key in self.needs if key not in context]:
             raise InputError(f"attack {type(self).__name__} needs context {missing[0]!r}; got: {list(context)}")
-        images = images.detach()
-        radius = radii(images, epsilon, space)
-        low, high = space.bounds(images)
-        problem = Problem(
-            model=model,
-            images=images,
-            labels=labels.to(images.device, torch.int64),
-            rows=rows,
-            z=space.from_images(images),
-            low=low,
-            high=high,
-            radius=radius,
-            space=space,
-            seed=seed,
-            context=context,
+        problem = make_problem(
+            model, images, labels, epsilon=epsilon, space=space, rows=rows, seed=seed, context=context
         )
+        images, radius = problem.images, problem.radius
         with frozen(model):
             before = self._loss(problem, images, measure_loss)
             best, after, saturated = images.clone(), before, torch.zeros_like(radius, dtype=torch.bool)
@@ -169,6 +157,35 @@ class Attack:
             return loss
         with torch.no_grad():
             return self.objective(problem, images)
+
+
+def make_problem(
+    model: Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    space: PixelSpace,
+    rows: Tensor,
+    seed: int,
+    context: Mapping[str, object],
+) -> Problem:
+    """The problem of `Attack.run`, whose arguments these are."""
+    images = images.detach()
+    low, high = space.bounds(images)
+    return Problem(
+        model=model,
+        images=images,
+        labels=labels.to(images.device, torch.int64),
+        rows=rows,
+        z=space.from_images(images),
+        low=low,
+        high=high,
+        radius=radii(images, epsilon, space),
+        space=space,
+        seed=seed,
+        context=context,
+    )
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -4,14 +4,23 @@ No library's search fits: foolbox gives a black image where it fails, moves an i
 rounding errors, and knows the [0, 1] norm alone; torchattacks searches no constant.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from nndefense.attacks.base import Attack, Problem, check_integer, check_not_negative, check_positive
+from nndefense.attacks.base import (
+    Attack,
+    Problem,
+    check_integer,
+    check_not_negative,
+    check_positive,
+    frozen,
+    make_problem,
+)
 from nndefense.attacks.budget import per_image, scale_to_budget
-from nndefense.attacks.space import l2_norms
+from nndefense.attacks.space import PixelSpace, l2_norms
 
 # Black and white lie at infinity in tanh space; this keeps them at +-7.25, as foolbox does.
 _SHRINK = 0.999999
@@ -52,12 +61,28 @@ class CW(Attack):
         return -margin(problem.model(images), problem.labels)
 
     def perturb(self, problem: Problem, restart: int) -> tuple[Tensor, Tensor]:
+        direction = problem.context.get("direction")
+        direction = self._direction(problem) if direction is None else direction.to(problem.z)
+        return scale_to_budget(problem.z, direction, problem.radius, problem.low, problem.high)
+
+    def find_direction(
+        self, model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, *, space: PixelSpace, rows: Tensor
+    ) -> Tensor:
+        """The direction (B, 3, H, W) that `run` scales, in `space`; it does not depend on epsilon.
+
+        As `context["direction"]` it saves `run` the search. Arguments as those of `run`.
+        """
+        problem = make_problem(model, images, labels, epsilon=0.0, space=space, rows=rows, seed=0, context={})
+        with frozen(model):
+            return self._direction(problem)
+
+    def _direction(self, problem: Problem) -> Tensor:
         direction, _ = self.smallest(problem)
         unmoved = (direction == 0).flatten(1).all(dim=1)
         if unmoved.any():
             steepest = self.gradient(problem, problem.z)
             direction = torch.where(per_image(unmoved, direction).bool(), steepest, direction)
-        return scale_to_budget(problem.z, direction, problem.radius, problem.low, problem.high)
+        return direction
 
     def smallest(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """The search: z' - z (B, 3, H, W), and whether it changes the class as wanted (B,) bool."""

@@ -63,18 +63,36 @@ def search(
         raise InputError(f"k is {k}; allowed: an integer >= 1")
     _set_nprobe(index, nprobe)
     faiss.cvar.distance_compute_blas_threshold = BLAS_THRESHOLD
-    ids = np.full((len(queries), k), -1, dtype=np.int64)
-    distances = np.full((len(queries), k), np.inf, dtype=np.float32)
     places = min(k, index.ntotal)
     valid = ~invalid_queries(queries)
-    if places and valid.any():
-        found_distances, found = index.search(queries if valid.all() else queries[valid], places)
-        found_distances[found < 0] = np.inf
-        found[found >= 0] += offset
-        order = np.lexsort((np.where(found < 0, np.iinfo(np.int64).max, found), found_distances), axis=1)
-        ids[valid, :places] = np.take_along_axis(found, order, axis=1)
-        distances[valid, :places] = np.take_along_axis(found_distances, order, axis=1)
-    return ids, distances
+    if not places or not valid.any():
+        return no_places(len(queries), k)
+    distances, ids = index.search(queries if valid.all() else queries[valid], places)
+    return fill_places(ids, distances, valid, k, offset)
+
+
+def no_places(queries: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lists without any neighbour: ids (queries, k) int64 of -1 and distances (queries, k) float32 of inf."""
+    return np.full((queries, k), -1, dtype=np.int64), np.full((queries, k), np.inf, dtype=np.float32)
+
+
+def fill_places(
+    found: np.ndarray, distances: np.ndarray, valid: np.ndarray, k: int, offset: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lists (Q, k) as `search` returns them, from what FAISS found for the valid queries.
+
+    found, distances: (queries where `valid`, places <= k). valid: (Q,) bool. offset: added to the ids.
+    """
+    nearest, nearest_distances = no_places(len(valid), k)
+    missing = found < 0
+    distances = np.where(missing, np.float32(np.inf), distances.astype(np.float32, copy=False))
+    found = np.where(missing, np.iinfo(np.int64).max, found + offset)
+    order = np.lexsort((found, distances), axis=1)
+    found[missing] = -1
+    places = found.shape[1]
+    nearest[valid, :places] = np.take_along_axis(found, order, axis=1)
+    nearest_distances[valid, :places] = np.take_along_axis(distances, order, axis=1)
+    return nearest, nearest_distances
 
 
 def _set_nprobe(index: faiss.Index, nprobe: int | None) -> None:

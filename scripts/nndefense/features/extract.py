@@ -1,6 +1,7 @@
 """Feature vectors of several layers, and the logits, from one forward pass."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -8,8 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nndefense.errors import ConfigError, InputError
-from nndefense.features.layers import available_layers, find_block, parse_layer
+from nndefense.features.layers import available_layers, find_block
+from nndefense.features.names import block_name, is_rmac, parse_layer
 from nndefense.features.pooling import pool_features, pool_side
+from nndefense.features.rmac import rmac
 from nndefense.models.batching import in_batches
 from nndefense.models.predict import image_batch, require_eval
 from nndefense.models.standardize import Standardized
@@ -24,7 +27,8 @@ class FeatureExtractor:
 
     (Dubey et al. 2019, §5.1 and Table 3.) Differentiable; the caller decides about the grad mode.
     model: a ResNet whose blocks end in `self.relu`, none of which works in place.
-    layers: names such as conv_5_1. pool: side of the pooled map by layer, where it is not Table 3's.
+    layers: names such as conv_5_1, or conv_5_1-RMAC for unit vectors pooled by R-MAC.
+    pool: side of the average-pooled map by layer, where it is not Table 3's.
     stop_early: skip what follows the last needed block; the logits are None then.
     Raises ConfigError for layers the model lacks, InputError for in-place ReLUs.
     """
@@ -45,9 +49,9 @@ class FeatureExtractor:
         self.layers = tuple(layers)
         self.stop_early = stop_early
         self._blocks = {layer: find_block(model, layer) for layer in layers}
-        self._sides = {layer: pool_side(parse_layer(layer)[0], pool.get(layer)) for layer in layers}
+        self._pooling = {layer: _pooling(layer, pool.get(layer)) for layer in layers}
         order = available_layers(model)
-        self._last = max(layers, key=order.index) if layers else None
+        self._last = max(layers, key=lambda layer: order.index(block_name(layer))) if layers else None
         if any(isinstance(module, nn.ReLU) and module.inplace for module in model.modules()):
             raise InputError(
                 "the model has in-place ReLUs, which overwrite pre-ReLU features: see keep_pre_relu_values"
@@ -56,7 +60,7 @@ class FeatureExtractor:
     def __call__(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
         """Images (B, 3, H, W) in [0, 1] -> ({layer: float32 (B, D)}, logits (B, C) or None)."""
         maps, logits = self.maps(images)
-        features = {layer: pool_features(maps[layer], self._sides[layer]).float() for layer in self.layers}
+        features = {layer: self._pooling[layer](maps[layer]).float() for layer in self.layers}
         return features, logits
 
     def maps(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -83,6 +87,14 @@ class FeatureExtractor:
         with torch.no_grad():
             features, _ = self(torch.zeros(1, 3, height, width, device=device))
         return {layer: values.shape[1] for layer, values in features.items()}
+
+
+def _pooling(layer: str, side: int | None) -> Callable[[Tensor], Tensor]:
+    if not is_rmac(layer):
+        return partial(pool_features, side=pool_side(parse_layer(layer)[0], side))
+    if side is not None:
+        raise ConfigError(f"pool: layer {layer!r} is pooled by R-MAC, which has no side to choose")
+    return rmac
 
 
 def _recorder(maps: dict[str, Tensor], layer: str):

@@ -1,25 +1,16 @@
-"""Names of feature layers: `conv_{stage}_{block}`, counted as in He et al. 2016.
-
-Stage 1 is the stem, so torchvision's layer1 is stage 2; blocks count from 1 (Dubey et al. 2019, Appendix B).
-"""
-
-import re
+"""The residual blocks of a ResNet by the name of their layer (see `nndefense.features.names`)."""
 
 from torch import nn
 
 from nndefense.errors import ConfigError
-
-
-def parse_layer(name: str) -> tuple[int, int]:
-    """`conv_{stage}_{block}` -> (stage, block). Raises ConfigError for other names."""
-    found = re.fullmatch(r"conv_([2-9])_([1-9]\d*)", name)
-    if not found:
-        raise ConfigError(f"layer {name!r}: a name such as conv_5_1 is needed, conv_(stage from 2)_(block from 1)")
-    return int(found.group(1)), int(found.group(2))
+from nndefense.features.names import block_name, parse_layer
 
 
 def available_layers(model: nn.Module) -> list[str]:
-    """Names of all residual blocks of a ResNet (or of a `Standardized` one), from the input to the output."""
+    """Names of all residual blocks of a ResNet (or of a `Standardized` one), from the input to the output.
+
+    Each may also be asked for with `-RMAC` behind its name.
+    """
     net = getattr(model, "net", model)
     names = []
     stage = 2
@@ -43,7 +34,7 @@ def find_block(model: nn.Module, layer: str) -> nn.Module:
     """The residual block of a layer. Raises ConfigError for a layer that the model lacks."""
     stage, block = parse_layer(layer)
     allowed = available_layers(model)
-    if layer not in allowed:
+    if block_name(layer) not in allowed:
         architecture = getattr(model, "architecture", type(model).__name__)
         raise ConfigError(f"layer {layer!r}: not in {architecture}; allowed: {', '.join(allowed) or 'none'}")
     net = getattr(model, "net", model)

@@ -1,4 +1,4 @@
-"""Figure 5: accuracy against database size N, a line per budget, for attacks in two settings."""
+"""Figures 5, 9 and 10: accuracy against database size N, a line per budget, for attacks in two settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nndefense.errors import InputError
-from nndefense.report.names import SETTING_NAMES, thousands
+from nndefense.report.curves import add_legend, looks_of
+from nndefense.report.names import SETTING_NAMES, attack_name, thousands
 from nndefense.report.select import Row, defended, distinct, matching, with_clean
-from nndefense.report.style import MARKERS, draw_band, new_figure, shades
+from nndefense.report.style import draw_band, new_figure
 
 DASHES = ("-", "--", ":", "-.")
 
@@ -22,6 +23,8 @@ def select_fig5(rows: Sequence[Row], base: Mapping[str, Any]) -> list[Row]:
     ours = [row for row in ours if len(distinct(matching(ours, pool=row["pool"]), "size")) > 1]
     if not ours:
         raise InputError("figure 5: no pool has more than one size")
+    if all(row["setting"] == "clean" for row in ours):
+        raise InputError(f"figure 5: no row of the defence under {base['attack']}")
     return [*ours, *with_clean(matching(rows, defense="none"), **attack)]
 
 
@@ -31,10 +34,7 @@ def draw_fig5(rows: Sequence[Row], base: Mapping[str, Any]) -> Figure:
     epsilons = sorted(distinct(rows, "epsilon"))
     pools = pool_order(rows)
     figure, panels = new_figure(3.1 * len(settings) + 1.3, 3.3, len(settings))
-    looks = {
-        epsilon: {"color": colour, "marker": marker}
-        for epsilon, colour, marker in zip(epsilons, shades(len(epsilons)), MARKERS * 9, strict=False)
-    }
+    looks = looks_of(epsilons)
     for axes, setting in zip(panels, settings, strict=True):
         shown = [row for row in rows if row["setting"] in ("clean", setting)]
         draw_panel(axes, shown, pools, looks)
@@ -45,7 +45,7 @@ def draw_fig5(rows: Sequence[Row], base: Mapping[str, Any]) -> Figure:
     panels[0].set_ylim(0, min(1.0, 1.05 * top))
     handles = [Line2D([], [], **look, label=f"Δ = {epsilon:g}") for epsilon, look in looks.items()]
     handles += [Line2D([], [], color="0.3", linestyle=pools[pool], label=pool) for pool in pools]
-    figure.legend(handles=handles, loc="outside right center", frameon=False)
+    add_legend(figure, handles, attack_name(base["attack"]))
     return figure
 
 

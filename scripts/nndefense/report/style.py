@@ -44,7 +44,7 @@ def shades(count: int) -> list[tuple[float, ...]]:
     return [palette(0.18 + 0.78 * number / max(1, count - 1)) for number in range(count)]
 
 
-def draw_band(axes: Axes, rows: Sequence[Any], column: str, **line: Any) -> None:
+def draw_band(axes: Axes, rows: Sequence[Any], column: str, opacity: float = 0.12, **line: Any) -> None:
     """A line of accuracy against `column` with its 95 % interval as a band."""
     rows = sorted(rows, key=lambda row: row[column])
     places = [row[column] for row in rows]
@@ -54,7 +54,7 @@ def draw_band(axes: Axes, rows: Sequence[Any], column: str, **line: Any) -> None
         [row["ci_low"] for row in rows],
         [row["ci_high"] for row in rows],
         color=line.get("color"),
-        alpha=0.12,
+        alpha=opacity,
         linewidth=0,
     )
 

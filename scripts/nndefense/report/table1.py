@@ -3,46 +3,32 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nndefense.report.names import SETTING_NAMES, thousands
-from nndefense.report.select import Row, defended, distinct, matching, with_clean
+from nndefense.report.accuracy_grid import (
+    INTERVALS,
+    arrange,
+    column_name,
+    latex_table,
+    markdown_lines,
+    markdown_table,
+)
+from nndefense.report.names import attack_name
+from nndefense.report.paper import paper_cells
+from nndefense.report.select import Row, at_base_attack, matching, table_databases
 
-NO_DEFENCE = "No defence"
+AXES = ("setting", "weighting")
 
 
 def select_table1(rows: Sequence[Row], base: Mapping[str, Any]) -> list[Row]:
     """The model without a defence, and every pool at its largest size under every weighting."""
-    attack = {"attack": base["attack"], "epsilon": base["epsilon"], "space": base["space"]}
-    ours = with_clean(defended(rows, base, "features", "neighbors", "combination"), **attack)
-    largest = {pool: max(distinct(matching(ours, pool=pool), "size")) for pool in distinct(ours, "pool")}
-    chosen = [row for row in ours if row["size"] == largest[row["pool"]]]
-    return [*with_clean(matching(rows, defense="none"), **attack), *chosen]
+    return [*at_base_attack(matching(rows, defense="none"), base), *table_databases(rows, base, "combination")]
 
 
-def database_name(row: Row) -> str:
-    """Name of a table row, e.g. Targeted-8k (conv_4_1)."""
-    return NO_DEFENCE if row["defense"] == "none" else f"{row['pool']}-{thousands(row['size'])} ({row['features']})"
-
-
-def layout(rows: Sequence[Row]) -> tuple[list[tuple[str, str]], dict[str, dict[tuple[str, str], Row]]]:
-    """Columns (setting, weighting), and the cells of every table row by column."""
-    weightings = [name for name in distinct(rows, "weighting") if name != "none"]
-    columns = [(setting, weighting) for setting in distinct(rows, "setting") for weighting in weightings]
-    cells: dict[str, dict[tuple[str, str], Row]] = {}
-    for row in rows:
-        # Without a defence there is nothing to weigh: the value stands in the first column of its setting.
-        weighting = weightings[0] if row["weighting"] == "none" else row["weighting"]
-        cells.setdefault(database_name(row), {})[row["setting"], weighting] = row
-    return columns, cells
-
-
-def best_cells(cells: Mapping[str, Mapping[tuple[str, str], Row]], columns: Sequence[tuple[str, str]]) -> set[int]:
-    """Ids of the rows that have the highest accuracy within their column."""
-    best = set()
-    for column in columns:
-        found = [row[column] for row in cells.values() if column in row and row[column]["defense"] != "none"]
-        top = max((row["accuracy"] for row in found), default=None)
-        best |= {id(row) for row in found if row["accuracy"] == top}
-    return best
+def attacked(base: Mapping[str, Any]) -> str:
+    """How the attacked images of Tables 1, 2 and 4 were made."""
+    return (
+        f"Attacked images: {attack_name(base['attack'])}, normalised l2 distance at most {base['epsilon']:g} "
+        f"({base['space']} pixels)."
+    )
 
 
 def caption(rows: Sequence[Row], base: Mapping[str, Any]) -> str:
@@ -50,27 +36,17 @@ def caption(rows: Sequence[Row], base: Mapping[str, Any]) -> str:
     row = rows[0]
     return (
         f"Accuracy on {row['dataset']} of {row['model']} with nearest-neighbour defences, K = {base['neighbors']}, "
-        f"{base['combination']} combination. Attacked images: {base['attack'].upper()}, normalised l2 distance at most "
-        f"{base['epsilon']:g} ({base['space']} pixels). n = {row['n']:,} images; in brackets the 95 % Wilson interval. "
-        "Bold: the best defence of a column."
+        f"{base['combination']} combination. {attacked(base)} n = {row['n']:,} images; {INTERVALS}. "
+        "Bold: the best defence of a column. The paper's rows are of its own databases and networks."
     )
 
 
 def as_markdown(rows: Sequence[Row], base: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> str:
     """The table in Markdown, its caption, and the clean accuracy and origin of the models."""
-    columns, cells = layout(rows)
-    best = best_cells(cells, columns)
-    lines = [
-        "# Table 1",
-        "",
-        caption(rows, base),
-        "",
-        "| Database | " + " | ".join(f"{SETTING_NAMES[setting]} {weighting}" for setting, weighting in columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
-    for name, row in cells.items():
-        texts = [_cell(row.get(column), best, "**{}**", "{:.3f} [{:.3f}, {:.3f}]") for column in columns]
-        lines.append(f"| {name} | " + " | ".join(texts) + " |")
+    columns, cells = arrange(rows, AXES)
+    heads = ["Database", *map(column_name, columns)]
+    lines = ["# Table 1", "", caption(rows, base), ""]
+    lines += markdown_table(heads, markdown_lines(columns, cells, paper_cells(1, AXES)))
     lines += ["", "Models:", ""]
     for model in models:
         lines.append(
@@ -82,30 +58,9 @@ def as_markdown(rows: Sequence[Row], base: Mapping[str, Any], models: Sequence[M
 
 def as_latex(rows: Sequence[Row], base: Mapping[str, Any]) -> str:
     """The table in LaTeX (booktabs), in the shape of the paper's Table 1."""
-    columns, cells = layout(rows)
-    best = best_cells(cells, columns)
-    settings = distinct([{"setting": setting} for setting, _ in columns], "setting")
-    span = len(columns) // len(settings)
-    heads = " & ".join(f"\\multicolumn{{{span}}}{{c}}{{{SETTING_NAMES[setting]}}}" for setting in settings)
-    lines = [
-        f"% {caption(rows, base)}",
-        "\\begin{tabular}{l" + "r" * len(columns) + "}",
-        "\\toprule",
-        f" & {heads} \\\\",
-        "Database & " + " & ".join(weighting for _, weighting in columns) + " \\\\",
-        "\\midrule",
-    ]
-    for name, row in cells.items():
-        texts = [_cell(row.get(column), best, "\\textbf{{{}}}", "{:.3f}") for column in columns]
-        lines.append(" & ".join([name.replace("_", "\\_"), *texts]) + " \\\\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
-
-
-def _cell(row: Row | None, best: set[int], emphasis: str, pattern: str) -> str:
-    if row is None:
-        return ""
-    text = pattern.format(row["accuracy"], row["ci_low"], row["ci_high"])
-    return emphasis.format(text) if id(row) in best else text
+    columns, cells = arrange(rows, AXES)
+    lines = [f"% {caption(rows, base)}", *latex_table("Database", columns, cells, paper_cells(1, AXES))]
+    return "\n".join(lines) + "\n"
 
 
 def _origin(provenance: Mapping[str, Any]) -> str:

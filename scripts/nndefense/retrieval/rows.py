@@ -47,5 +47,10 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
+def collect_rows(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
+    """Accuracy rows of several CSV files, one file after the other."""
+    return [row for path in paths for row in read_rows(path)]
+
+
 def _text(column: str, value: Any) -> str:
     return f"{value:.6f}" if isinstance(value, float) and column != "epsilon" else str(value)

@@ -1,0 +1,53 @@
+"""Gather what a white-box attacker takes from a database: neighbours of each clean image, their softmax rows, codes.
+
+The attacker's database is a union of shards; its neighbours are those of the union (Dubey et al. 2019, §6.1).
+"""
+
+import argparse
+
+import numpy as np
+
+from nndefense.command import Job, parser, run
+from nndefense.database.merge import merge_neighbors
+from nndefense.database.softmax_store import SoftmaxStore
+from nndefense.files import read_array, read_arrays, write_arrays
+
+
+def gather_codes(paths: list[str], ids: np.ndarray) -> np.ndarray:
+    """Codes (Q, K, d) of the database images `ids` (Q, K)."""
+    gathered = None
+    for path in paths:
+        codes, about = read_array(path, mapped=True)
+        if gathered is None:
+            gathered = np.zeros((*ids.shape, codes.shape[1]), np.float32)
+        here = (ids >= about["start"]) & (ids < about["stop"])
+        gathered[here] = codes[ids[here] - about["start"]]
+    return gathered
+
+
+def main(arguments: argparse.Namespace, job: Job) -> None:
+    lists = [tuple(read_arrays(path, "ids", "distances").values()) for path in arguments.shards]
+    ids, _ = merge_neighbors(lists, arguments.neighbors)
+    parts = []
+    for path, weight_path in zip(arguments.softmax, arguments.weights, strict=True):
+        softmax, about = read_array(path, mapped=True)
+        parts.append((about["start"], about["stop"], softmax, read_array(weight_path, mapped=True)[0]))
+    softmax, _, valid = SoftmaxStore(parts).take(ids)
+    codes = gather_codes(arguments.codes, ids)
+    # Places without a neighbour (a database smaller than K) must not pull the mean towards zero.
+    share = valid / np.maximum(valid.sum(1, keepdims=True), 1)
+    mean = np.einsum("qk,qkd->qd", share, codes)[:, None, :].astype(np.float32)
+    images = sum(part[1] - part[0] for part in parts)
+    job.say(f"{arguments.neighbors} neighbours of {len(ids):,} images in a database of {images:,}")
+    write_arrays(arguments.output, ids=ids, neighbor_softmax=softmax, neighbor_codes=mean)
+
+
+if __name__ == "__main__":
+    options = parser(__doc__)
+    options.add_argument("--shards", nargs="+", required=True, help="clean images' neighbours in the database's shards")
+    options.add_argument("--softmax", nargs="+", required=True, help="softmax rows of the shards")
+    options.add_argument("--weights", nargs="+", required=True, help="their confidence weights, in the same order")
+    options.add_argument("--codes", nargs="+", required=True, help="codes of the shards")
+    options.add_argument("--neighbors", type=int, default=50, help="neighbours taken per image")
+    options.add_argument("--output", required=True, help=".npz to write")
+    run(main, options.parse_args())

@@ -1,0 +1,188 @@
+"""Claims of the paper's text about Tables 1, 2 and 4 (Dubey et al. 2019, §4, §5.2, §5.3, App. C)."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from nndefense.report.accuracy_grid import row_name
+from nndefense.report.effects import condition, minus, one
+from nndefense.report.judge import Claim, Comparison, Region
+from nndefense.report.names import defense_name, thousands
+from nndefense.report.select import (
+    Row,
+    at_base_attack,
+    defended,
+    distinct,
+    matching,
+    swept_pools,
+    table_databases,
+)
+from nndefense.report.table2 import settle
+
+MARGIN = 0.005
+POSITIVE = Region(low=0, text="> 0")
+AT_LEAST = Region(low=-MARGIN, text=f"> -{MARGIN} (at least as good, within {100 * MARGIN:g} points)")
+
+Base = Mapping[str, Any]
+WEIGHTINGS = ("CBW-D", "CBW-E", "UW")
+DATABASE = ("pool", "size", "features")
+VOTE = ("setting", "weighting", "combination")
+
+
+def values(row: Row, axes: Sequence[str]) -> dict[str, Any]:
+    """The row's values of some columns."""
+    return {axis: row[axis] for axis in axes}
+
+
+def by_weighting(rows: list[Row], base: Base) -> list[Comparison]:
+    """CBW-D minus CBW-E, and CBW-E minus UW, in every database and setting of Table 1."""
+    ours = table_databases(rows, base, "combination")
+    found = []
+    for better, worse in pairwise(WEIGHTINGS):
+        for row in matching(ours, weighting=better):
+            other = one(ours, weighting=worse, **values(row, (*DATABASE, "setting")))
+            found += minus(f"{row_name(row)}, {condition(row)}", row, other, f"{better} minus {worse}")
+    return found
+
+
+def by_database(rows: list[Row], base: Base) -> list[Comparison]:
+    """Every larger database of Table 1 minus its smallest, and the largest minus the smallest size of a pool."""
+    ours = matching(table_databases(rows, base, "weighting", "combination"), features=base["features"])
+    small = min((row["size"] for row in ours), default=0)
+    found = []
+    for row in ours:
+        for other in matching(ours, size=small, setting=row["setting"]):
+            if row["size"] > small:
+                label = f"{row_name(row)} minus {row_name(other)}, {condition(row)}"
+                found += minus(label, row, other, "larger database minus the smallest")
+    ladder = at_base_attack(defended(rows, base, "features", "neighbors", "weighting", "combination"), base)
+    for pool in swept_pools(ladder):
+        sizes = sorted(distinct(matching(ladder, pool=pool), "size"))
+        for row in matching(ladder, pool=pool, size=sizes[-1]):
+            other = one(ladder, pool=pool, size=sizes[0], setting=row["setting"])
+            label = f"{pool}: {thousands(sizes[-1])} minus {thousands(sizes[0])}, {condition(row)}"
+            found += minus(label, row, other, "same pool, largest minus smallest")
+    return found
+
+
+def black_minus_gray(rows: list[Row], base: Base) -> list[Comparison]:
+    """Black box minus gray box, in every database and weighting of Table 1."""
+    ours = table_databases(rows, base, "combination")
+    found = []
+    for row in matching(ours, setting="black_box"):
+        other = one(ours, setting="gray_box", **values(row, (*DATABASE, "weighting")))
+        found += minus(f"{row_name(row)}, {row['weighting']}", row, other)
+    return found
+
+
+def soft_minus_hard(rows: list[Row], base: Base) -> list[Comparison]:
+    """Soft minus hard combination with CBW-D, in every database and setting of Table 4."""
+    ours = matching(table_databases(rows, base), weighting="CBW-D")
+    found = []
+    for row in matching(ours, combination="soft"):
+        other = one(ours, combination="hard", **values(row, (*DATABASE, "setting")))
+        found += minus(f"{row_name(row)}, {condition(row)}", row, other)
+    return found
+
+
+def best_knn(rows: list[Row], base: Base, setting: str) -> Row | None:
+    """The counterpart of IG-1B-Targeted: the last pool of several sizes at its largest size, at the base values."""
+    ours = matching(table_databases(rows, base, "weighting", "combination"), features=base["features"])
+    pools = swept_pools(rows)
+    return one(ours, pool=pools[-1], setting=setting) if pools else None
+
+
+def other_defences(rows: list[Row], base: Base, setting: str) -> list[Row]:
+    """One row per other defence of Table 2."""
+    others = at_base_attack([row for row in rows if row["defense"] not in ("none", "knn")], base)
+    others = matching(others, setting=setting)
+    return [settle(matching(others, defense=name), base)[0] for name in distinct(others, "defense")]
+
+
+def knn_minus_others(rows: list[Row], base: Base) -> list[Comparison]:
+    """The nearest-neighbour defence minus every other defence, gray box."""
+    ours = best_knn(rows, base, "gray_box")
+    found = []
+    for row in other_defences(rows, base, "gray_box"):
+        found += minus(f"{row_name(ours) if ours else ''} minus {defense_name(row['defense'])}", ours, row)
+    return found
+
+
+def quilting_minus_knn(rows: list[Row], base: Base) -> list[Comparison]:
+    """Image quilting minus the nearest-neighbour defence, black box."""
+    quilting = one(other_defences(rows, base, "black_box"), defense="image_quilting")
+    ours = best_knn(rows, base, "black_box")
+    return minus(f"Image quilting minus {row_name(ours) if ours else ''}", quilting, ours)
+
+
+def knn_minus_none(rows: list[Row], base: Base) -> list[Comparison]:
+    """Every database of Table 2 minus no defence, gray and black box."""
+    bare = at_base_attack(matching(rows, defense="none"), base)
+    found = []
+    for row in table_databases(rows, base, "weighting", "combination"):
+        if row["setting"] != "clean":
+            other = one(bare, setting=row["setting"])
+            found += minus(f"{row_name(row)} minus no defence, {condition(row)}", row, other)
+    return found
+
+
+TABLE_CLAIMS = (
+    Claim(
+        "T1.cbwd_ge_cbwe_ge_uw",
+        "Table 1, §5.2",
+        "Weighing neighbours by CBW-D works best, CBW-E next, uniform weights least.",
+        "accuracy of one weighting minus the next, at the base budget",
+        AT_LEAST,
+        by_weighting,
+        "In the paper's own Table 1, IN-1.3M on clean images is an exception (UW 0.472, CBW-D 0.471).",
+    ),
+    Claim(
+        "T1.bigger_db_better",
+        "Table 1, §5.2",
+        "Much larger databases give substantially more effective defences.",
+        "accuracy with the larger database minus that with the smaller one",
+        POSITIVE,
+        by_database,
+    ),
+    Claim(
+        "T1.black_gt_gray",
+        "Table 1, §5.2",
+        "The defence keeps more accuracy in the black-box than in the gray-box setting.",
+        "black-box accuracy minus gray-box accuracy",
+        POSITIVE,
+        black_minus_gray,
+    ),
+    Claim(
+        "T2.knn_gt_none",
+        "Table 2, §5.3",
+        "Under attack, the nearest-neighbour defence keeps accuracy that the undefended model loses.",
+        "accuracy with the defence minus that without any",
+        POSITIVE,
+        knn_minus_none,
+    ),
+    Claim(
+        "T2.knn_best_gray",
+        "Table 2, §5.3",
+        "In the gray-box setting the nearest-neighbour defence beats the other defences.",
+        "accuracy with the targeted database minus that of each other defence, gray box",
+        POSITIVE,
+        knn_minus_others,
+    ),
+    Claim(
+        "T2.quilting_best_black",
+        "Table 2, §5.3",
+        "In the black-box setting image quilting does slightly better than the nearest-neighbour defence.",
+        "accuracy of image quilting minus that with the targeted database, black box",
+        POSITIVE,
+        quilting_minus_knn,
+    ),
+    Claim(
+        "T4.soft_ge_hard_at_cbwd",
+        "Table 4, §4 (footnote), App. C",
+        "With CBW-D, averaging probabilities (soft) is at least as good as voting by class (hard).",
+        "soft minus hard accuracy with CBW-D",
+        AT_LEAST,
+        soft_minus_hard,
+        "In the paper's own Table 4, IN-1.3M is an exception: hard is 0.001 to 0.007 better.",
+    ),
+)

@@ -1,0 +1,249 @@
+"""Claims: what they compare, how a bootstrap judges them, and what is written down."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from nndefense.errors import InputError
+from nndefense.report.claims import CLAIMS, as_markdown, headlines
+from nndefense.report.claims_tables import AT_LEAST, POSITIVE
+from nndefense.report.effects import line_weights, minus, r_squared
+from nndefense.report.judge import COLUMNS, Claim, Region, judge, resampled_accuracies
+from nndefense.report.outcomes import Cell
+from nndefense.retrieval.bootstrap import paired_bootstrap
+from nndefense.retrieval.rows import format_rows
+
+from .synthetic import BASE, expected, outcomes
+
+IDS = [claim.id for claim in CLAIMS]
+
+
+def verdicts(value, **options) -> dict[str, set[str]]:
+    """Verdicts of every claim's headlines where all images have a correctness of `value`(cell)."""
+    found: dict[str, set[str]] = {}
+    for row, _ in headlines(judge(CLAIMS, outcomes(value, 1000), BASE, resamples=300, **options)):
+        found.setdefault(row["id"], set()).add(row["verdict"])
+    return found
+
+
+def test_claims_are_told_apart_and_say_where_they_stand():
+    assert len(set(IDS)) == len(IDS)
+    for claim in CLAIMS:
+        kind, number = ("Table", claim.id[1]) if claim.id[0] == "T" else ("Figure", claim.id[1:].partition(".")[0])
+        assert claim.where.startswith(f"{kind} {number.rstrip('abc')}")
+        assert claim.text.endswith(".")
+        assert claim.region.text
+
+
+def test_all_claims_hold_where_all_trends_are_the_papers():
+    assert verdicts(expected) == {name: {"supported"} for name in IDS}
+
+
+def test_claims_fail_where_all_trends_are_turned_around():
+    found = verdicts(lambda cell: 1 - expected(cell))
+    straight = {name for name in IDS if name.endswith(("log_linear", "saturates_at_50"))}
+    assert found == {name: {"supported" if name in straight else "contradicted"} for name in IDS}
+
+
+def test_without_any_difference_only_weak_claims_hold():
+    found = verdicts(lambda cell: 0.5)
+    at_least = {"T1.cbwd_ge_cbwe_ge_uw", "T4.soft_ge_hard_at_cbwd"}
+    for claim in CLAIMS:
+        _, _, kind = claim.id.partition(".")
+        if claim.id in at_least or kind in ("larger_ge_smaller", "saturates_at_50"):
+            assert found[claim.id] == {"supported"}, claim.id
+        elif kind in ("log_linear", "targeted_minus_all"):
+            assert found[claim.id] == {"contradicted"}, claim.id
+        else:
+            assert found[claim.id] == {"inconclusive"}, claim.id
+
+
+def test_saturation_and_linearity_can_fail():
+    def value(cell: Cell) -> float:
+        bend = -0.15 if cell.size == 1000 else 0
+        return expected(cell) + bend + 0.04 * (cell.neighbors == 100)
+
+    found = verdicts(value)
+    for number in (3, 7, 8):
+        assert found[f"F{number}.saturates_at_50"] == {"contradicted"}
+    for number in (5, 9, 10):
+        assert found[f"F{number}.log_linear"] == {"contradicted"}
+        assert found[f"F{number}.slope_gt_0"] == {"supported"}
+        assert found[f"F{number}.targeted_minus_all"] == {"supported"}
+
+
+def test_claims_without_rows_are_not_tested():
+    bare = {cell: right for cell, right in outcomes(n=50).items() if cell.defense == "none"}
+    rows = judge(CLAIMS, bare, BASE, resamples=50)
+    assert [row["id"] for row in rows] == IDS
+    assert {(row["verdict"], row["effect"], row["n"]) for row in rows} == {("not tested", "", 0)}
+    assert [row["id"] for row in judge(CLAIMS, {}, BASE, resamples=50)] == IDS
+
+
+def test_claims_of_other_attacks_need_rows_of_them():
+    found = {cell: right for cell, right in outcomes(n=100).items() if cell.attack in ("none", "pgd")}
+    tested = {row["id"] for row in judge(CLAIMS, found, BASE, resamples=50) if row["verdict"] != "not tested"}
+    assert {name.partition(".")[0] for name in tested} == {"T1", "T2", "T4", "F3", "F4", "F5"}
+
+
+def test_comparisons_are_of_the_cells_they_name():
+    rows = judge(CLAIMS, outcomes(n=2000), BASE, resamples=50)
+    effects = {(row["id"], row["comparison"]): row["effect"] for row in rows}
+    cases = {
+        ("T1.cbwd_ge_cbwe_ge_uw", "CBW-D minus CBW-E: Train-2k (conv_4_1), Gray box Δ = 0.06"): 0.02,
+        ("T1.bigger_db_better", "same pool, largest minus smallest: All: 4k minus 500, Clean"): 0.06,
+        ("T1.black_gt_gray", "Targeted-4k (conv_4_1), UW"): 0.06 * 1.8 * 0.6,
+        ("T2.knn_gt_none", "Targeted-4k (conv_4_1) minus no defence, Gray box Δ = 0.06"): 0.68 - 0.1728 - 0.1,
+        ("T2.quilting_best_black", "Image quilting minus Targeted-4k (conv_4_1)"): 0.66 - 0.572,
+        ("T4.soft_ge_hard_at_cbwd", "All-4k (conv_4_1-RMAC), Clean"): 0.02,
+        ("F3.acc_up_in_K", "N = 4k, Clean"): 0.1129,
+        ("F3.acc_down_in_eps", "N = 500, K = 10"): 0.06 * 1.8,
+        ("F4.later_higher_at_small_eps", "conv_3_1 minus conv_2_1, Clean"): 0.05,
+        ("F4.earlier_smaller_drop", "conv_3_1 minus conv_2_1, clean to Black box Δ = 0.06"): 0.4 * 0.06,
+        ("F5.slope_gt_0", "All, Gray box Δ = 0.02"): 0.02,
+        ("F5.targeted_minus_all", "Targeted minus All, N = 1k, Clean"): 0.02,
+        ("F6b.acc_down_in_size", "Δ = 0.06"): 0.2 * 3 / 12,
+        ("F6c.acc_down_in_overlap", "Δ = 0.02"): 0.2,
+    }
+    for key, effect in cases.items():
+        assert effects[key] == pytest.approx(effect, abs=1.1e-3), key
+
+
+# -- the bootstrap
+
+
+def pair(n: int, seed: int, first: float, second: float) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    common = random.random(n)
+    return common + 0.2 * random.random(n) < first, common + 0.2 * random.random(n) < second
+
+
+def one_claim(region: Region) -> Claim:
+    def compare(rows, base):
+        return minus("a minus b", rows[0], rows[1])
+
+    return Claim("X.x", "Nowhere", "A is better than b.", "a minus b", region, compare)
+
+
+def judged(first: np.ndarray, second: np.ndarray, region: Region = POSITIVE, **options) -> dict:
+    cells = [Cell(name, 1, "f", 1, "UW", "soft", "knn", "none", "clean", "none", 0.0) for name in "ab"]
+    (row,) = judge([one_claim(region)], dict(zip(cells, (first, second), strict=True)), {}, **options)
+    return row
+
+
+def test_interval_agrees_with_scipy_and_with_the_multinomial_bootstrap():
+    first, second = pair(150, 3, 0.75, 0.65)
+    row = judged(first, second, resamples=20000)
+    reference = stats.bootstrap(
+        (first.astype(float), second.astype(float)), lambda a, b, axis: a.mean(axis) - b.mean(axis), paired=True,
+        vectorized=True, n_resamples=20000, method="percentile", rng=np.random.default_rng(5),
+    ).confidence_interval  # fmt: skip
+    other = paired_bootstrap(first, second, seed=7, resamples=20000)
+    assert row["effect"] == pytest.approx(first.mean() - second.mean())
+    # A difference moves in steps of 1/n; quantiles of two runs may be a step apart.
+    for ends in (reference, other[1:]):
+        assert [row["ci_low"], row["ci_high"]] == pytest.approx(list(ends), abs=1 / 150 + 1e-9)
+
+
+def test_resamples_are_shared_seeded_and_independent_of_blocks():
+    random = np.random.default_rng(0)
+    correct = random.random((60, 3)) < [0.2, 0.5, 0.5]
+    correct[:, 2] = correct[:, 1]
+    means = resampled_accuracies(correct, seed=4, resamples=500)
+    assert np.array_equal(means[:, 1], means[:, 2])
+    assert np.array_equal(means, resampled_accuracies(correct, seed=4, resamples=500, block=100))
+    assert not np.array_equal(means, resampled_accuracies(correct, seed=5, resamples=500))
+    assert means.mean(0) == pytest.approx(correct.mean(0), abs=0.02)
+    share = correct[:, 0].mean()
+    assert means[:, 0].std() == pytest.approx(np.sqrt(share * (1 - share) / 60), rel=0.1)
+    with pytest.raises(InputError, match="images"):
+        resampled_accuracies(correct[:0], seed=1, resamples=10)
+
+
+@pytest.mark.parametrize(
+    ("region", "effect", "verdict"),
+    [
+        (POSITIVE, 0.1, "supported"),
+        (POSITIVE, 0.0, "inconclusive"),
+        (POSITIVE, -0.1, "contradicted"),
+        (AT_LEAST, 0.1, "supported"),
+        (AT_LEAST, -0.01, "inconclusive"),
+        (AT_LEAST, -0.1, "contradicted"),
+        (Region(-0.05, 0.05), 0.0, "supported"),
+        (Region(-0.05, 0.05), 0.05, "inconclusive"),
+        (Region(-0.05, 0.05), 0.2, "contradicted"),
+    ],
+)
+def test_verdict_is_where_the_interval_lies(region, effect, verdict):
+    n, discordant = 1000, 120
+    gained = round((discordant + effect * n) / 2) if abs(effect) * n <= discordant else round(effect * n)
+    lost = gained - round(effect * n)
+    first, second = np.zeros(n, bool), np.zeros(n, bool)
+    first[: max(gained, 0)] = True
+    second[n - max(lost, 0) :] = True
+    row = judged(first, second, region, resamples=2000)
+    assert row["effect"] == pytest.approx(effect, abs=1e-9)
+    assert row["verdict"] == verdict
+    assert row["n"] == n
+
+
+def test_equal_margins_decide_on_the_interval_alone():
+    region = Region(low=-0.005)
+    assert region.verdict(-0.004, 0.5) == "supported"
+    assert region.verdict(-0.006, 0.5) == "inconclusive"
+    assert region.verdict(-0.5, -0.006) == "contradicted"
+    assert Region(0.01, 0.04).verdict(0.03, 0.05) == "inconclusive"
+    assert Region(0.01, 0.04).verdict(0.041, 0.05) == "contradicted"
+
+
+def test_cells_of_other_images_are_refused():
+    with pytest.raises(InputError, match="same number of images"):
+        judged(np.ones(5, bool), np.ones(6, bool))
+
+
+def test_slopes_and_straightness_are_those_of_other_libraries():
+    random = np.random.default_rng(1)
+    places, values = random.random(6), random.random((4, 6))
+    slopes = values @ line_weights(places)
+    assert slopes == pytest.approx(np.polyfit(places, values.T, 1)[0])
+    fits = [stats.linregress(places, row).rvalue ** 2 for row in values]
+    assert r_squared(values, places) == pytest.approx(fits)
+    assert r_squared(np.full((1, 6), 0.3), places) == 0
+    assert line_weights([2.0, 2.0]) is None
+
+
+# -- what is written down
+
+
+def test_headlines_pool_what_is_of_one_kind():
+    rows = judge(CLAIMS, outcomes(n=200), BASE, resamples=100)
+    assert sum(len(singles) for _, singles in headlines(rows)) == sum(row["pooled"] <= 1 for row in rows)
+    for row, singles in headlines(rows):
+        assert {single["id"] for single in singles} == {row["id"]}
+        if row["pooled"] > 1:
+            assert len(singles) == row["pooled"]
+            assert row["effect"] == pytest.approx(np.mean([single["effect"] for single in singles]))
+    named = [row["comparison"] for row, _ in headlines(rows) if row["id"] == "T1.cbwd_ge_cbwe_ge_uw"]
+    assert named == ["CBW-D minus CBW-E: mean of 18", "CBW-E minus UW: mean of 18"]
+
+
+def test_claims_as_text():
+    def value(cell: Cell) -> float:
+        return expected(cell) + 0.1 * (cell.neighbors == 100)
+
+    found = {cell: right for cell, right in outcomes(value, 500).items() if cell.attack in ("none", "pgd")}
+    rows = judge(CLAIMS, found, BASE, resamples=200)
+    text = as_markdown(rows, CLAIMS, "About this run.")
+    lines = text.splitlines()
+    for claim in CLAIMS:
+        assert any(line.startswith(f"| `{claim.id}` {claim.text} |") for line in lines)
+    assert "About this run." in lines
+    (line,) = [line for line in lines if line.startswith("| `F3.saturates_at_50`")]
+    assert "| **contradicted** | 6 contradicted |" in line
+    assert sum(line.startswith("- `F3.saturates_at_50`") for line in lines) == 6
+    (line,) = [line for line in lines if line.startswith("| `F7.acc_up_in_K`")]
+    assert line.endswith("|  | **not tested** |  |")
+    places = [lines.index(f"## Figure {number}, App. D") for number in range(7, 13)]
+    assert places == sorted(places)
+    assert format_rows(rows, COLUMNS).splitlines()[0] == ",".join(COLUMNS)
+    assert len(format_rows(rows, COLUMNS).splitlines()) == len(rows) + 1
