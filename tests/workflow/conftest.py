@@ -62,7 +62,7 @@ class Project:
         shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
         return Project(folder)
 
-    def command(self, *arguments: str, changes: dict | None = None) -> list[str]:
+    def command(self, *arguments: str, changes: dict | None = None, cores: int = 2, gpus: int = 0) -> list[str]:
         configs = ["tiny.yaml"]
         if changes:
             (self.folder / "changes.yaml").write_text(yaml.safe_dump(changes, sort_keys=False))
@@ -70,14 +70,26 @@ class Project:
         snakemake = [sys.executable, "-m", "snakemake"]
         targets = [one for one in arguments if not one.startswith("-")] or TARGETS
         flags = [one for one in arguments if one.startswith("-")]
-        return [*snakemake, *targets, "--cores", "2", "--configfile", *configs, "--resources", "gpu=0", *flags]
+        return [
+            *snakemake,
+            *targets,
+            "--cores",
+            str(cores),
+            "--configfile",
+            *configs,
+            "--resources",
+            f"gpu={gpus}",
+            *flags,
+        ]
 
     def environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
 
-    def run(self, *arguments: str, changes: dict | None = None, check: bool = True) -> subprocess.CompletedProcess:
+    def run(
+        self, *arguments: str, changes: dict | None = None, check: bool = True, **options: int
+    ) -> subprocess.CompletedProcess:
         done = subprocess.run(
-            self.command(*arguments, changes=changes),
+            self.command(*arguments, changes=changes, **options),
             cwd=self.folder,
             env=self.environment(),
             capture_output=True,
