@@ -22,6 +22,8 @@ rule train_model:
         "<benchmarks>/train_model/{model}.tsv"
     wildcard_constraints:
         model=one_of(PLAN.trained()),
+    # Most other jobs wait for it.
+    priority: 10
     conda:
         ENVIRONMENT
     threads: lambda wildcards: config["models"][wildcards.model]["train"]["threads"]

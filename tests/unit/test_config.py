@@ -76,7 +76,7 @@ def test_defaults_are_not_shared_between_configurations():
     [
         (("images", "shapes_web", "kind"), "movies", "kind: 'movies' is not allowed; allowed: shapes, folder"),
         (("images", "shapes_web", "rows"), None, "rows: None is not of type 'integer'"),
-        (("base", "epsilon"), 0.5, "base.epsilon: 0.5 is unknown; allowed: 0.01"),
+        (("base", "epsilon"), 0.5, "base.epsilon: 0.5 is unknown; allowed: 0.02"),
         (("base", "features"), "conv_2_1", "base.features: 'conv_2_1' is unknown; allowed: conv_2_3"),
         (("pools", "All", "images"), ["nothing"], "pools.All.images: 'nothing' is unknown"),
         (("queries", "count"), 0, "queries.count: 0 is less than the minimum of 1"),

@@ -61,7 +61,7 @@ def by_attack(ours: Sequence[Row], base: Mapping[str, Any]) -> dict[str, list[Ro
 
 
 def by_size(ours: Sequence[Row]) -> list[Row]:
-    """Panel b: PGD-FS rows with an `attack_size`, where there is more than one size."""
+    """Panel b: PGD-FS rows with an `attack_size`, for budgets with more than one size."""
     found = [
         {**row, "attack_size": database.size}
         for row in matching(ours, attack=ABLATED)
@@ -69,18 +69,23 @@ def by_size(ours: Sequence[Row]) -> list[Row]:
         and (database.pool, database.overlap) == (row["pool"], None)
         and database.size <= row["size"]
     ]
-    return found if len(distinct(found, "attack_size")) > 1 else []
+    return with_curves(found, "attack_size")
 
 
 def by_overlap(ours: Sequence[Row]) -> list[Row]:
-    """Panel c: PGD-FS rows with an `overlap`, attack and defence databases of one size; needs two overlaps."""
+    """Panel c: PGD-FS rows with an `overlap`, attack and defence databases of one size, for budgets with two overlaps."""
     found: dict[tuple[float, float], Row] = {}
     for row in matching(ours, attack=ABLATED):
         reach = _reach(row)
         if reach and reach[0] == row["size"]:
             # The defence database itself and an overlap of 1 are the same images: one of them is drawn.
             found.setdefault((row["epsilon"], reach[1]), {**row, "overlap": reach[1]})
-    return list(found.values()) if len({overlap for _, overlap in found}) > 1 else []
+    return with_curves(list(found.values()), "overlap")
+
+
+def with_curves(rows: Sequence[Row], axis: str) -> list[Row]:
+    """Rows of the budgets that have more than one value of `axis`: a single point would be no curve."""
+    return [row for row in rows if len(distinct(matching(rows, epsilon=row["epsilon"]), axis)) > 1]
 
 
 def select_fig6(rows: Sequence[Row], base: Mapping[str, Any]) -> list[Row]:
