@@ -83,7 +83,7 @@ def test_parsing_the_workflow_imports_nothing_heavy():
 
 
 def test_packages_import_only_those_before_them():
-    order = ["images", "models", "features", "database", "attacks", "retrieval", "report"]
+    order = ["images", "models", "features", "database", "attacks", "defenses", "retrieval", "report"]
     for place, package in enumerate(order):
         for file in (LIBRARY / package).glob("*.py"):
             found = re.findall(r"(?:from|import) nndefense\.(\w+)", file.read_text())

@@ -130,7 +130,7 @@ def test_overlap_grid(again):
         "extract_features": 1,  # the images behind the database that overlap 0 needs: 180-240
         "encode_features": 1,
         "build_index": 1,
-        "search_shard": 1 + 2,
+        "search_shard": 1 + 4,  # clean images in the new shard; the new attack set in two shards of two pools
         "gather_knowledge": 1,
         "make_white_box_set": 1,
         "extract_queries": 1,

@@ -13,7 +13,7 @@ _MASK = (1 << 64) - 1
 
 def _draw(seed: int, row: int, restart: int, out: np.ndarray) -> float:
     # Philox is counter-based: the key names the stream, and the counter's high word keeps restarts apart.
-    philox = np.random.Philox(key=[seed & _MASK, row & _MASK], counter=[0, 0, 0, restart])
+    philox = np.random.Philox(key=np.array([seed & _MASK, row & _MASK], dtype=np.uint64), counter=[0, 0, 0, restart])
     generator = np.random.Generator(philox)
     share = generator.random()
     generator.standard_normal(out=out, dtype=np.float32)

@@ -73,7 +73,7 @@ def by_size(ours: Sequence[Row]) -> list[Row]:
 
 
 def by_overlap(ours: Sequence[Row]) -> list[Row]:
-    """Panel c: PGD-FS rows with an `overlap`, attack and defence databases of one size, for budgets with two overlaps."""
+    """Panel c: PGD-FS rows with an `overlap`, databases of one size, for budgets with more than one overlap."""
     found: dict[tuple[float, float], Row] = {}
     for row in matching(ours, attack=ABLATED):
         reach = _reach(row)
