@@ -82,10 +82,10 @@ rule gather_knowledge:
     input:
         script=PLAN.script("gather_knowledge"),
         modules=PLAN.modules("gather_knowledge"),
-        shards=lambda wildcards: PLAN.attacker_files(wildcards.database, "neighbors", "/clean.npz"),
-        softmax=lambda wildcards: PLAN.attacker_files(wildcards.database, "softmax", ".npy"),
-        weights=lambda wildcards: PLAN.attacker_files(wildcards.database, "softmax", ".weights.npy"),
-        codes=lambda wildcards: PLAN.attacker_files(wildcards.database, "codes", ".npy"),
+        shards=lambda wildcards: PLAN.attacker_files(wildcards.database, "neighbors", "{shard}/clean.npz"),
+        softmax=lambda wildcards: PLAN.attacker_files(wildcards.database, "softmax", "{shard}.npy"),
+        weights=lambda wildcards: PLAN.attacker_files(wildcards.database, "softmax", "{shard}.weights.npy"),
+        codes=lambda wildcards: PLAN.attacker_files(wildcards.database, "codes", "{shard}.npy"),
     output:
         ensure("<results>/attacks/knowledge/{database}.npz", non_empty=True),
     log:

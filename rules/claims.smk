@@ -9,7 +9,7 @@ rule collect_accuracy:
     input:
         script=PLAN.script("collect_accuracy"),
         modules=PLAN.modules("collect_accuracy"),
-        parts=PLAN.parts(PLAN.layers, PLAN.queries),
+        parts=[*PLAN.parts(PLAN.layers, PLAN.queries), *PLAN.defended_parts("accuracy")],
     output:
         ensure("<results>/accuracy.csv", non_empty=True),
     log:
@@ -24,7 +24,10 @@ rule make_claims:
     input:
         script=PLAN.script("make_claims"),
         modules=PLAN.modules("make_claims"),
-        predictions=PLAN.parts(PLAN.layers, PLAN.queries, "predictions"),
+        predictions=[
+            *PLAN.parts(PLAN.layers, PLAN.queries, "predictions"),
+            *PLAN.defended_parts("predictions"),
+        ],
     output:
         csv="<results>/claims.csv",
         md="<results>/claims.md",

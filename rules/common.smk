@@ -60,6 +60,7 @@ wildcard_constraints:
     setting=r"gray_box|black_box",
     database=r"\w+-\d+(-overlap-[0-9.]+)?",
     attack=one_of(config["attacks"]["methods"]),
+    defense=one_of(config["defenses"]),
     epsilon=r"[0-9.e-]+",
 
 

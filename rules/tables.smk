@@ -31,7 +31,10 @@ rule make_table2:
     input:
         script=PLAN.script("make_table2"),
         modules=PLAN.modules("make_table2"),
-        accuracy=PLAN.parts(TABLE_LAYERS, PLAN.queries_under(config["base"]["attack"])),
+        accuracy=[
+            *PLAN.parts(TABLE_LAYERS, PLAN.queries_under(config["base"]["attack"])),
+            *PLAN.defended_parts("accuracy"),
+        ],
         paper=PLAN.library_file("report/paper_tables.csv"),
     output:
         csv="<results>/table2.csv",

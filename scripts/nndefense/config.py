@@ -84,6 +84,10 @@ def _check_references(config: Mapping[str, Any]) -> None:
     for name, pool in config["pools"].items():
         for image_set in pool["images"]:
             _check_name(f"pools.{name}.images", image_set, images)
+    if "image_quilting" in config["defenses"]:
+        if config["patches"] is None:
+            raise ConfigError("patches: missing, image_quilting puts images together from them")
+        _check_name("patches.images", config["patches"]["images"], images)
     for pool in config["features"]["ablation_pools"] or []:
         _check_name("features.ablation_pools", pool, config["pools"])
     for layer in config["features"]["pooled"]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nndefense import attacks, images
+from nndefense import attacks, defenses, images
 from nndefense.database.plan import Databases
 from nndefense.database.shards import shard_name
 from nndefense.sources import module_file, used_modules
@@ -165,6 +165,29 @@ class Plan:
             for shard in self.shards(pool)
         ]
 
+    # -- defences without a database
+
+    def defense_module(self, defense: str) -> str:
+        """Registry entry of a defence."""
+        return defenses.DEFENSES[defense]
+
+    def patches(self, defense: str) -> list[str]:
+        """The patches that a defence needs; none for most."""
+        if defense not in defenses.PATCHED:
+            return []
+        return [f"<results>/patches/{self.config['patches']['images']}.npy"]
+
+    def defended_parts(self, kind: str) -> list[str]:
+        """Accuracy or prediction files of the defences, for the query sets of table 2."""
+        suffix = {"accuracy": "csv", "predictions": "npz"}[kind]
+        base = self.config["base"]
+        names = [self.query_set(one, base["attack"], base["epsilon"]) for one in self.config["attacks"]["settings"]]
+        return [
+            f"<results>/{kind}/{self.config['target']}/{defense}/{name}.{suffix}"
+            for defense in self.config["defenses"]
+            for name in [CLEAN, *names]
+        ]
+
     # -- white-box attacks
 
     def direction(self, attack: str) -> list[str]:
@@ -173,11 +196,11 @@ class Plan:
             return []
         return [f"<results>/attacks/{{space}}/{{setting}}/{attack}/direction.npz"]
 
-    def attacker_files(self, database: str, kind: str, suffix: str) -> list[str]:
-        """Files of the shards of an attacker's database."""
+    def attacker_files(self, database: str, kind: str, name: str) -> list[str]:
+        """Files of the shards of an attacker's database; `name` is a pattern with {shard}."""
         pool, layer = self.config["attacks"]["white_box"]["pool"], self.config["base"]["features"]
         folder = "/".join([kind, self.config["target"], *([] if kind == "softmax" else [layer]), pool])
-        return [f"<results>/{folder}/{shard}{suffix}" for shard in self.databases.attack_shards(database)]
+        return [f"<results>/{folder}/{name.format(shard=shard)}" for shard in self.databases.attack_shards(database)]
 
     def white_box_pca(self) -> str:
         """The PCA that the attacked defence searches with."""

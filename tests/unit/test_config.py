@@ -80,6 +80,7 @@ def test_defaults_are_not_shared_between_configurations():
         (("base", "features"), "conv_2_1", "base.features: 'conv_2_1' is unknown; allowed: conv_2_3"),
         (("pools", "All", "images"), ["nothing"], "pools.All.images: 'nothing' is unknown"),
         (("queries", "count"), 0, "queries.count: 0 is less than the minimum of 1"),
+        (("patches",), None, "patches: missing, image_quilting puts images together from them"),
         (("surrogate",), "vgg", "surrogate: 'vgg' is unknown; allowed: resnet20, resnet14"),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nndefense import attacks, images
+from nndefense import attacks, defenses, images
 from nndefense.config import read_schema, validate_config
 from nndefense.devices import claim_device, visible_gpus
 from nndefense.progress import Progress, blocks
@@ -42,7 +42,7 @@ def test_imports_are_followed_also_inside_of_functions():
 
 
 def test_registry_entries_name_modules():
-    for entry in [*attacks.ATTACKS.values(), *images.KINDS.values()]:
+    for entry in [*attacks.ATTACKS.values(), *defenses.DEFENSES.values(), *images.KINDS.values()]:
         assert module_file(entry.partition(":")[0])
 
 

@@ -96,12 +96,16 @@ def test_all_tables_and_figures_are_made(finished: Project, tmp_path: Path) -> N
         changes={
             "attacks": {"methods": methods, "epsilons": [0.08], "white_box": white_box},
             "features": {"layers": layers, "ablation_pools": ["Targeted"]},
+            "defenses": {"crop_ensemble": {"crops": 2}, "tv_minimization": {}, "image_quilting": {}},
+            "patches": {"images": "web", "count": 20},
         },
     )
     results = project.folder / "results"
     assert {path.stem for path in results.glob("fig*.pdf")} == {f"fig{number}" for number in range(2, 13)}
     for name in ("table1", "table2", "table3", "table4", "claims"):
         assert len((results / f"{name}.csv").read_text().splitlines()) > 3, name
+    table2 = (results / "table2.md").read_text()
+    assert all(f"| {name}" in table2 for name in ("Crop ensemble", "TV minimisation", "Image quilting"))
     assert "conv_4_1-RMAC" in (results / "table4.md").read_text()
     assert "every size is the paper's" in (results / "table3.md").read_text()
     claims = (results / "claims.csv").read_text()

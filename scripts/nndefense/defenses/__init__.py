@@ -5,3 +5,4 @@ DEFENSES = {
     "image_quilting": "nndefense.defenses.image_quilting:ImageQuilting",
     "tv_minimization": "nndefense.defenses.tv_minimization:TVMinimization",
 }
+PATCHED = ("image_quilting",)
