@@ -54,7 +54,7 @@ rule make_table2:
 rule measure_layers:
     input:
         script=PLAN.script("measure_layers"),
-        modules=PLAN.modules("measure_layers"),
+        modules=PLAN.modules("measure_layers", "nndefense.models.torchvision_nets"),
         model=f"<results>/models/{TARGET}/model.json",
         weights=f"<results>/models/{TARGET}/weights.safetensors",
         clean="<results>/attacks/clean.npz",

@@ -9,7 +9,7 @@ import numpy as np
 
 from nndefense.command import Job, parser, run
 from nndefense.database.merge import merge_neighbors
-from nndefense.database.softmax_store import SoftmaxStore
+from nndefense.database.stored_softmax import open_stores
 from nndefense.files import read_array, read_arrays, write_arrays
 
 
@@ -28,16 +28,13 @@ def gather_codes(paths: list[str], ids: np.ndarray) -> np.ndarray:
 def main(arguments: argparse.Namespace, job: Job) -> None:
     lists = [tuple(read_arrays(path, "ids", "distances").values()) for path in arguments.shards]
     ids, _ = merge_neighbors(lists, arguments.neighbors)
-    parts = []
-    for path, weight_path in zip(arguments.softmax, arguments.weights, strict=True):
-        softmax, about = read_array(path, mapped=True)
-        parts.append((about["start"], about["stop"], softmax, read_array(weight_path, mapped=True)[0]))
-    softmax, _, valid = SoftmaxStore(parts).take(ids)
+    (store,) = open_stores(arguments.softmax, arguments.weights).values()
+    softmax, _, valid = store.take(ids)
     codes = gather_codes(arguments.codes, ids)
     # Places without a neighbour (a database smaller than K) must not pull the mean towards zero.
     share = valid / np.maximum(valid.sum(1, keepdims=True), 1)
     mean = np.einsum("qk,qkd->qd", share, codes)[:, None, :].astype(np.float32)
-    images = sum(part[1] - part[0] for part in parts)
+    images = sum(stop - start for start, stop, *_ in store.parts)
     job.say(f"{arguments.neighbors} neighbours of {len(ids):,} images in a database of {images:,}")
     write_arrays(arguments.output, ids=ids, neighbor_softmax=softmax, neighbor_codes=mean)
 

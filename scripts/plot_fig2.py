@@ -5,31 +5,15 @@ import argparse
 import numpy as np
 
 from nndefense.command import Job, parser, run
-from nndefense.database.softmax_store import SoftmaxStore
+from nndefense.database.stored_softmax import open_stores
 from nndefense.errors import InputError
 from nndefense.files import read_array, read_arrays, read_json, read_table, write_bytes
-from nndefense.images.description import open_described
+from nndefense.images.pool import PoolReader
 from nndefense.report.fig2 import COLUMNS, Neighborhood, choose_query, draw_fig2, query_title, sheet_rows
 from nndefense.report.style import figure_bytes
 from nndefense.retrieval.queries import query_axes
 from nndefense.retrieval.rows import write_rows
 from nndefense.retrieval.weights import weight_columns
-
-
-def open_store(softmax: list[str], weights: list[str]) -> SoftmaxStore:
-    """The softmax store of the pool, memory-mapped."""
-    parts = []
-    for path, weight_path in zip(softmax, weights, strict=True):
-        values, about = read_array(path, mapped=True)
-        parts.append((about["start"], about["stop"], values, read_array(weight_path, mapped=True)[0]))
-    return SoftmaxStore(parts)
-
-
-def read_images(pool: str, sets: list[str], ids: np.ndarray) -> np.ndarray:
-    """Database images (k, H, W, 3) uint8 by their row in the pool."""
-    columns = read_table(pool, "set", "row")
-    opened = {description["name"]: open_described(description) for description in map(read_json, sets)}
-    return np.stack([opened[columns["set"][row]].read([columns["row"][row]]).images[0] for row in ids])
 
 
 def choose_place(arguments: argparse.Namespace, labels: np.ndarray, rows: np.ndarray, predicted: list) -> int:
@@ -47,7 +31,9 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     predicted = [read_array(path)[0].argmax(1) for path in arguments.predicted]
     place = choose_place(arguments, common["labels"], common["rows"], predicted)
     true_class = class_names[common["labels"][place]]
-    store = open_store(arguments.softmax, arguments.weights)
+    (store,) = open_stores(arguments.softmax, arguments.weights).values()
+    columns = read_table(arguments.pool, "set", "row")
+    database = PoolReader(columns["set"], columns["row"], map(read_json, arguments.sets))
     rows, ids = [], []
     for path, name, lists, classes in zip(
         arguments.queries, arguments.queries_names, arguments.neighbors, predicted, strict=True
@@ -65,7 +51,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
                 name=query_title(query_axes(name)),
                 image=read_arrays(path, "images")["images"][place].transpose(1, 2, 0),
                 predicted=class_names[classes[place]],
-                neighbors=read_images(arguments.pool, arguments.sets, found),
+                neighbors=database.read(found).images,
                 classes=[class_names[number] for number in softmax.argmax(1)],
                 weights=np.ones(len(found)) if weighting is None else weighting,
                 # The lists hold squared distances.

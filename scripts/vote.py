@@ -5,22 +5,12 @@ import argparse
 import numpy as np
 
 from nndefense.command import Job, parser, run
-from nndefense.database.softmax_store import SoftmaxStore
-from nndefense.files import read_array, read_arrays, write_arrays
+from nndefense.database.stored_softmax import open_stores
+from nndefense.files import read_arrays, write_arrays
 from nndefense.retrieval.accuracy import accuracy_row
 from nndefense.retrieval.queries import delta_of, query_axes
 from nndefense.retrieval.rows import write_rows
 from nndefense.retrieval.votes import vote_neighbors
-
-
-def open_stores(softmax: list[str], weights: list[str]) -> dict[str, SoftmaxStore]:
-    """The softmax store of every pool, memory-mapped."""
-    parts: dict[str, list] = {}
-    for path, weight_path in zip(softmax, weights, strict=True):
-        values, about = read_array(path, mapped=True)
-        columns, _ = read_array(weight_path, mapped=True)
-        parts.setdefault(about["pool"], []).append((about["start"], about["stop"], values, columns))
-    return {pool: SoftmaxStore(shards) for pool, shards in parts.items()}
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:

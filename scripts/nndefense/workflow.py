@@ -12,9 +12,11 @@ from typing import Any
 from nndefense import attacks, defenses, images
 from nndefense.database.plan import Databases
 from nndefense.database.shards import shard_name
+from nndefense.models.architectures import architecture_entry
 from nndefense.sources import module_file, used_modules
 
 CLEAN = "clean"
+BUILD = module_file("nndefense.models.build")
 
 
 class Plan:
@@ -32,8 +34,14 @@ class Plan:
         return str(self._basedir / "scripts" / f"{name}.py")
 
     def modules(self, script: str, *more: str) -> list[str]:
-        """Library files that a script uses, and those of `more` modules (`package.module:Class`)."""
+        """Library files that a script uses, and those of `more` modules (`package.module:Class`).
+
+        A script that builds networks uses the modules of the configured architectures, too.
+        """
         files = set(used_modules((self._basedir / "scripts" / f"{script}.py").resolve()))
+        if BUILD in files:
+            used = [self.config["models"][model]["architecture"] for model in self.models()]
+            more = (*more, *map(architecture_entry, used))
         for name in more:
             file = module_file(name.partition(":")[0])
             if file is None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nndefense import attacks
-from nndefense.attacks.registry import attack_module_path, make_attack
+from nndefense.attacks.registry import make_attack
 from nndefense.errors import ConfigError, InputError
 from tests.unit.attack_cases import (
     SPACES,
@@ -167,7 +167,7 @@ def test_bad_options_are_named(name, option, value):
 
 
 def test_a_new_attack_is_one_file_and_one_line(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "my_attack.py").write_text(
         textwrap.dedent("""
             from dataclasses import dataclass
             from nndefense.attacks.base import Attack
@@ -183,8 +183,7 @@ def test_a_new_attack_is_one_file_and_one_line(tmp_path, monkeypatch):
         """)
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(attacks.ATTACKS, "brighter", "mine:Brighter")
-    assert attack_module_path("brighter") == "mine.py"
+    monkeypatch.setitem(attacks.ATTACKS, "brighter", "my_attack:Brighter")
     images, labels = draw_images(high=0.5)
     result = run(make_attack("brighter", by=2.0), Curved().eval(), images, labels, epsilon=0.1)
     torch.testing.assert_close(result.delta, torch.full_like(result.delta, 0.1), rtol=1e-5, atol=0)

@@ -10,7 +10,7 @@ from nndefense import defenses
 from nndefense.defenses.base import row_generator
 from nndefense.defenses.batches import defend_in_batches
 from nndefense.defenses.patches import sample_patches
-from nndefense.defenses.registry import defense_module_path, make_defense
+from nndefense.defenses.registry import make_defense
 from nndefense.errors import ConfigError, InputError
 from tests.unit.attack_cases import CLASSES, Curved, draw_images
 
@@ -172,7 +172,7 @@ def test_streams_of_rows_differ_and_repeat():
 
 
 def test_a_new_defense_is_one_file_and_one_line(tmp_path, monkeypatch, context):
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "my_defense.py").write_text(
         textwrap.dedent("""
             from dataclasses import dataclass
             from nndefense.defenses.base import Purifier
@@ -186,8 +186,7 @@ def test_a_new_defense_is_one_file_and_one_line(tmp_path, monkeypatch, context):
         """)
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(defenses.DEFENSES, "mirror", "mine:Mirror")
-    assert defense_module_path("mirror") == "mine.py"
+    monkeypatch.setitem(defenses.DEFENSES, "mirror", "my_defense:Mirror")
     images, _ = draw_images(2, SIZE)
     expected = Curved(SIZE)(images.flip(2)).softmax(dim=1)
     assert torch.equal(defend("mirror", {"axis": 2}, images, context), expected)

@@ -10,6 +10,7 @@ import pytest
 
 from nndefense import files
 from nndefense.database.index import build_index, index_to_bytes
+from nndefense.database.stored_softmax import open_stores
 from nndefense.errors import FileFault, NNDefenseError
 from nndefense.features.pca import Moments, fit_pca
 from nndefense.features.stored_pca import read_pca
@@ -142,10 +143,9 @@ def test_skipped_images_are_counted_and_limited():
 
 
 def test_votes_refuse_a_store_that_is_too_short(tmp_path):
-    vote = script("vote")
     for name, columns in (("s.npy", 10), ("w.npy", 2)):
         files.write_array(tmp_path / name, np.ones((50, columns), np.float32) / 10, ABOUT)
-    store = vote.open_stores([str(tmp_path / "s.npy")], [str(tmp_path / "w.npy")])["All"]
+    store = open_stores([str(tmp_path / "s.npy")], [str(tmp_path / "w.npy")])["All"]
     softmax, weights, valid = store.take(np.array([[100, -1]]))
     assert valid.tolist() == [[True, False]]
     assert (softmax[0, 1] == 0).all()

@@ -41,6 +41,15 @@ def test_imports_are_followed_also_inside_of_functions():
     assert not any(name.startswith(("report/", "images/")) for name in used)
 
 
+def test_scripts_that_build_networks_use_the_configured_architectures():
+    plan = Plan(CONFIG, ROOT)
+    for name in ("train_model", "extract_features", "make_attack_set", "evaluate_defense"):
+        files = {Path(file).name for file in plan.modules(name)}
+        assert "cifar_resnet.py" in files
+        assert "torchvision_nets.py" not in files
+    assert "cifar_resnet.py" not in {Path(file).name for file in plan.modules("vote")}
+
+
 def test_registry_entries_name_modules():
     for entry in [*attacks.ATTACKS.values(), *defenses.DEFENSES.values(), *images.KINDS.values()]:
         assert module_file(entry.partition(":")[0])

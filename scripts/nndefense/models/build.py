@@ -1,6 +1,5 @@
 """Builds a classifier from the name of its architecture."""
 
-import re
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
@@ -8,7 +7,7 @@ import torch
 from torch import nn
 
 from nndefense.errors import ConfigError
-from nndefense.models import ARCHITECTURES
+from nndefense.models.architectures import architecture_entry
 from nndefense.models.standardize import Standardized
 
 
@@ -54,8 +53,5 @@ def freeze(model: nn.Module) -> nn.Module:
 
 
 def _builder(architecture: str) -> Callable[[str, int, str | None], nn.Module]:
-    target = ARCHITECTURES.get(architecture) or ARCHITECTURES.get(re.sub(r"\d+$", "{depth}", architecture))
-    if target is None:
-        raise ConfigError(f"architecture {architecture!r}: unknown; allowed: {', '.join(ARCHITECTURES)}")
-    module, name = target.split(":")
+    module, name = architecture_entry(architecture).split(":")
     return getattr(import_module(module), name)

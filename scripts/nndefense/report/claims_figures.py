@@ -6,6 +6,7 @@ from itertools import pairwise
 from math import log2
 from typing import Any
 
+from nndefense.features.names import is_rmac
 from nndefense.report.claims_tables import AT_LEAST, POSITIVE, Base
 from nndefense.report.curves import select_budgets
 from nndefense.report.effects import change, condition, drop, minus, one, slope_per_doubling, straightness
@@ -18,7 +19,6 @@ from nndefense.report.select import (
     Row,
     defended,
     distinct,
-    is_rmac,
     largest,
     layer_depth,
     main_pool,

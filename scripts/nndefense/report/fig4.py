@@ -6,8 +6,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from nndefense.errors import InputError
+from nndefense.features.names import is_rmac
 from nndefense.report.curves import Curve, draw_by_budget, handle, looks_of, select_budgets
-from nndefense.report.select import Row, defended, distinct, is_rmac, largest, layer_depth, main_pool, matching
+from nndefense.report.select import Row, defended, distinct, largest, layer_depth, main_pool, matching
 
 SETTINGS = ("gray_box", "black_box")
 

@@ -22,7 +22,6 @@ DEFENSE_NAMES = {
     "ra_cnn": "RA-CNN",
     "ra_cnn_resnet18": "RA-CNN (ResNet-18)",
 }
-RMAC = "-RMAC"
 _WHITE_BOX = re.compile(r"white_box-(?P<pool>.+?)-(?P<size>\d+)(?:-overlap-(?P<overlap>[0-9.]+))?")
 
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nndefense.errors import InputError
+from nndefense.features.names import is_rmac
 from nndefense.files import read_arrays
-from nndefense.report.names import RMAC
 from nndefense.retrieval.queries import query_axes
 
 UNDEFENDED = "undefended"
@@ -68,7 +68,7 @@ def relevant(cell: Cell, base: Mapping[str, Any]) -> bool:
         return False
     if cell.defense != "knn":
         return True
-    features = cell.features != base["features"] and not cell.features.endswith(RMAC)
+    features = cell.features != base["features"] and not is_rmac(cell.features)
     vote = (cell.weighting, cell.combination) != (base["weighting"], base["combination"])
     return features + (cell.neighbors != base["neighbors"]) + vote <= 1
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nndefense.errors import FileFault
+from nndefense.features.names import is_rmac
 from nndefense.report.names import defense_name
-from nndefense.report.select import is_rmac
 
 FILE = Path(__file__).with_name("paper_tables.csv")
 SOURCE = "dubey2019"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nndefense.errors import InputError
-from nndefense.report.names import RMAC
+from nndefense.features.names import is_rmac
 
 Row = Mapping[str, Any]
 
@@ -61,11 +61,6 @@ def table_databases(rows: Sequence[Row], base: Mapping[str, Any], *axes: str) ->
     ours = at_base_attack(defended(rows, base, "neighbors", *axes), base)
     plain = largest(matching(ours, features=base["features"]))
     return [*plain, *largest(row for row in ours if is_rmac(row["features"]))]
-
-
-def is_rmac(features: str) -> bool:
-    """Whether a `features` value names an R-MAC pooled layer."""
-    return features.endswith(RMAC)
 
 
 def swept_pools(rows: Sequence[Row]) -> list[str]:

@@ -1,0 +1,17 @@
+"""The softmax stores of pools on disk: one file of rows and one of confidence weights per shard."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from nndefense.database.softmax_store import Part, SoftmaxStore
+from nndefense.files import read_array
+
+
+def open_stores(softmax: Iterable[str | Path], weights: Iterable[str | Path]) -> dict[str, SoftmaxStore]:
+    """The store of every pool that the files belong to, memory-mapped; files in equal order."""
+    parts: dict[str, list[Part]] = {}
+    for path, weight_path in zip(softmax, weights, strict=True):
+        values, about = read_array(path, mapped=True)
+        columns, _ = read_array(weight_path, mapped=True)
+        parts.setdefault(about["pool"], []).append((about["start"], about["stop"], values, columns))
+    return {pool: SoftmaxStore(shards) for pool, shards in parts.items()}
