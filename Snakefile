@@ -13,6 +13,9 @@ if "dataset" not in config:
 include: "rules/common.smk"
 
 
+report: "report/workflow.rst"
+
+
 pathvars:
     results=PLAN.results,
     logs=f"{PLAN.results}/logs",
@@ -21,6 +24,7 @@ pathvars:
 
 include: "rules/images.smk"
 include: "rules/models.smk"
+include: "rules/racnn.smk"
 include: "rules/features.smk"
 include: "rules/database.smk"
 include: "rules/attacks.smk"
@@ -30,13 +34,21 @@ include: "rules/figures.smk"
 include: "rules/appendix.smk"
 include: "rules/tables.smk"
 include: "rules/claims.smk"
+include: "rules/report.smk"
+
+
+if config["linf"]:
+
+    include: "rules/linf.smk"
 
 
 rule all:
     default_target: True
     input:
-        PLAN.targets(),
+        PLAN.report.targets(),
+        PLAN.report.pages(),
 
 
 onstart:
     note_first_pass()
+    rest_between_jobs()

@@ -11,9 +11,9 @@ use rule plot_fig3 as plot_fig7 with:
         modules=PLAN.modules("plot_fig3"),
         accuracy=PLAN.parts(BASE_LAYER, PLAN.queries_under("fgsm")),
     output:
-        csv="<results>/fig7.csv",
+        csv=shown("<results>/fig7.csv"),
         pdf="<results>/fig7.pdf",
-        png="<results>/fig7.png",
+        png=shown("<results>/fig7.png"),
     log:
         "<logs>/plot_fig7.log",
     params:
@@ -28,9 +28,9 @@ use rule plot_fig3 as plot_fig8 with:
         modules=PLAN.modules("plot_fig3"),
         accuracy=PLAN.parts(BASE_LAYER, PLAN.queries_under("cw")),
     output:
-        csv="<results>/fig8.csv",
+        csv=shown("<results>/fig8.csv"),
         pdf="<results>/fig8.pdf",
-        png="<results>/fig8.png",
+        png=shown("<results>/fig8.png"),
     log:
         "<logs>/plot_fig8.log",
     params:
@@ -45,9 +45,9 @@ use rule plot_fig5 as plot_fig9 with:
         modules=PLAN.modules("plot_fig5"),
         accuracy=PLAN.parts(BASE_LAYER, PLAN.queries_under("fgsm")),
     output:
-        csv="<results>/fig9.csv",
+        csv=shown("<results>/fig9.csv"),
         pdf="<results>/fig9.pdf",
-        png="<results>/fig9.png",
+        png=shown("<results>/fig9.png"),
     log:
         "<logs>/plot_fig9.log",
     params:
@@ -63,9 +63,9 @@ use rule plot_fig5 as plot_fig10 with:
         modules=PLAN.modules("plot_fig5"),
         accuracy=PLAN.parts(BASE_LAYER, PLAN.queries_under("cw")),
     output:
-        csv="<results>/fig10.csv",
+        csv=shown("<results>/fig10.csv"),
         pdf="<results>/fig10.pdf",
-        png="<results>/fig10.png",
+        png=shown("<results>/fig10.png"),
     log:
         "<logs>/plot_fig10.log",
     params:
@@ -80,9 +80,9 @@ use rule plot_fig4 as plot_fig11 with:
         modules=PLAN.modules("plot_fig4"),
         accuracy=PLAN.parts(PLAN.plain_layers, PLAN.queries_under("fgsm")),
     output:
-        csv="<results>/fig11.csv",
+        csv=shown("<results>/fig11.csv"),
         pdf="<results>/fig11.pdf",
-        png="<results>/fig11.png",
+        png=shown("<results>/fig11.png"),
     log:
         "<logs>/plot_fig11.log",
     params:
@@ -97,9 +97,9 @@ use rule plot_fig4 as plot_fig12 with:
         modules=PLAN.modules("plot_fig4"),
         accuracy=PLAN.parts(PLAN.plain_layers, PLAN.queries_under("cw")),
     output:
-        csv="<results>/fig12.csv",
+        csv=shown("<results>/fig12.csv"),
         pdf="<results>/fig12.pdf",
-        png="<results>/fig12.png",
+        png=shown("<results>/fig12.png"),
     log:
         "<logs>/plot_fig12.log",
     params:

@@ -43,7 +43,7 @@ rule find_direction:
 rule make_attack_set:
     input:
         script=PLAN.script("make_attack_set"),
-        modules=lambda wildcards: PLAN.modules("make_attack_set", PLAN.attack_module(wildcards.attack)),
+        modules=lambda wildcards: PLAN.modules("make_attack_set", *PLAN.attack_modules(wildcards)),
         clean="<results>/attacks/clean.npz",
         attacker=lambda wildcards: f"<results>/models/{PLAN.attacker(wildcards.setting)}/model.json",
         weights=lambda wildcards: f"<results>/models/{PLAN.attacker(wildcards.setting)}/weights.safetensors",
@@ -66,6 +66,7 @@ rule make_attack_set:
         settings=lambda wildcards: Settings(
             attack=wildcards.attack,
             batch=config["attacks"]["batch"],
+            budget=config["attacks"]["budget"],
             epsilon=wildcards.epsilon,
             options=config["attacks"]["methods"][wildcards.attack],
             seed=config["seed"],
@@ -132,6 +133,7 @@ rule make_white_box_set:
         settings=lambda wildcards: Settings(
             attack=wildcards.attack,
             batch=config["attacks"]["batch"],
+            budget=config["attacks"]["budget"],
             database=wildcards.database,
             epsilon=wildcards.epsilon,
             layer=config["base"]["features"],

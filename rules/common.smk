@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from nndefense.config import read_schema, validate_config
 from nndefense.errors import NNDefenseError
+from nndefense.report.pieces import PIECES, labels
 from nndefense.settings import Settings
 from nndefense.workflow import Plan
 
@@ -44,6 +45,17 @@ def note_first_pass():
         PLAN.ledger().write_text(json.dumps(FIRST_PASS), encoding="utf-8")
 
 
+def rest_between_jobs():
+    """Let the scheduler look for jobs when one has ended, and not besides.
+
+    Snakemake 9 limits how many jobs it starts a second, for the sake of clusters. Each look then sets a timer for the
+    next, so that they multiply with every job that ends: after hundreds the main process fills a core. Jobs on this
+    machine need no limit.
+    """
+    if workflow.local_exec and hasattr(workflow.scheduler, "job_rate_limiter"):
+        workflow.scheduler.job_rate_limiter = None
+
+
 # Jobs run with the Python that runs Snakemake, also where its environment is not activated; conda brings its own.
 if not any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method):
     shell.prefix(f"export PATH={Path(sys.executable).parent}:$PATH; ")
@@ -55,9 +67,9 @@ wildcard_constraints:
     pool=one_of(config["pools"]),
     layer=one_of(dict.fromkeys([*PLAN.layers, *FIRST_PASS])),
     shard=r"\d+-\d+",
-    queries=one_of(PLAN.queries),
+    queries=one_of([*PLAN.queries, *(name for defense in config["defenses"] for name in PLAN.own_queries(defense))]),
     space=r"raw01|standardized",
-    setting=r"gray_box|black_box",
+    setting=one_of(["gray_box", "black_box", *(f"gray_box-{defense}" for defense in config["defenses"])]),
     database=r"\w+-\d+(-overlap-[0-9.]+)?",
     attack=one_of(config["attacks"]["methods"]),
     defense=one_of(config["defenses"]),
@@ -87,3 +99,21 @@ def extraction(layers, shard=None):
 def base_values(*axes):
     """The values that a table or figure holds fixed on these axes."""
     return {axis: config["base"][axis] for axis in axes}
+
+
+def caption(name):
+    """Caption of a figure or table: the one written from this run's claims, until then one that says so."""
+    path = Path(PLAN.results, "captions", f"{name}.rst").absolute()
+    return str(path) if path.exists() else "../report/unjudged.rst"
+
+
+def shown(path):
+    """A figure or table, or the CSV beside it, as an output that the report shows."""
+    name, kind = Path(path).stem, Path(path).suffix.removeprefix(".")
+    piece = PIECES[name]
+    return report(
+        path,
+        caption=caption(name),
+        category=piece.category,
+        labels=labels(piece, kind, config["base"]["attack"], config["attacks"]["settings"]),
+    )

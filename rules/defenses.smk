@@ -34,9 +34,13 @@ rule sample_patches:
 rule evaluate_defense:
     input:
         script=PLAN.script("evaluate_defense"),
-        modules=lambda wildcards: PLAN.modules("evaluate_defense", PLAN.defense_module(wildcards.defense)),
-        model="<results>/models/{model}/model.json",
-        weights="<results>/models/{model}/weights.safetensors",
+        modules=lambda wildcards: PLAN.modules(
+            "evaluate_defense",
+            PLAN.defense_module(wildcards.defense),
+            *PLAN.network_modules(PLAN.defending_model(wildcards.defense)),
+        ),
+        model=lambda wildcards: f"<results>/models/{PLAN.defending_model(wildcards.defense)}/model.json",
+        weights=lambda wildcards: f"<results>/models/{PLAN.defending_model(wildcards.defense)}/weights.safetensors",
         queries="<results>/attacks/{queries}.npz",
         patches=lambda wildcards: PLAN.patches(wildcards.defense),
     output:
@@ -59,7 +63,7 @@ rule evaluate_defense:
             dataset=config["dataset"],
             defense=wildcards.defense,
             model_name=wildcards.model,
-            options=config["defenses"][wildcards.defense],
+            options={key: value for key, value in config["defenses"][wildcards.defense].items() if key != "model"},
             queries_name=wildcards.queries,
             seed=config["seed"],
         ),

@@ -32,7 +32,7 @@ rule make_table2:
         script=PLAN.script("make_table2"),
         modules=PLAN.modules("make_table2"),
         accuracy=[
-            *PLAN.parts(TABLE_LAYERS, PLAN.queries_under(config["base"]["attack"])),
+            *PLAN.parts(TABLE_LAYERS, PLAN.base_queries()),
             *PLAN.defended_parts("accuracy"),
         ],
         paper=PLAN.library_file("report/paper_tables.csv"),

@@ -35,6 +35,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
             space=PixelSpace(arguments.space, target["mean"], target["std"]),
             seed=derive_seed(arguments.seed, "attack", arguments.setting, arguments.attack),
             batch=arguments.batch,
+            budget=arguments.budget,
             context=lambda rows: {key: values[rows] for key, values in context.items()},
             on_batch=lambda result: progress.advance(len(result.images), f"loss {result.loss_after.mean():.3f}"),
         )
@@ -52,6 +53,9 @@ if __name__ == "__main__":
     options.add_argument("--setting", required=True, help="gray_box or black_box, enters the seed")
     options.add_argument("--space", default="raw01", help="pixel space of the budget")
     options.add_argument("--epsilon", type=float, required=True, help="largest normalised l2 distance")
+    options.add_argument(
+        "--budget", default="per_image", help="per_image, or dataset_mean: epsilon is the mean distance"
+    )
     options.add_argument("--batch", type=int, default=125, help="images attacked at once")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--direction", nargs="*", default=[], help="directions that the attack scales, .npz")

@@ -74,6 +74,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
             # Not the database: what it adds is then not mixed with another random start.
             seed=derive_seed(arguments.seed, "attack", "white_box", arguments.attack),
             batch=arguments.batch,
+            budget=arguments.budget,
             context=make_context(attack.needs, arguments, encode),
             on_batch=lambda result: progress.advance(len(result.images), f"loss {result.loss_after.mean():.3f}"),
         )
@@ -96,6 +97,9 @@ if __name__ == "__main__":
     options.add_argument("--sets", nargs="*", default=[], help="set.json of every image set of that pool")
     options.add_argument("--space", default="raw01", help="pixel space of the budget")
     options.add_argument("--epsilon", type=float, required=True, help="largest normalised l2 distance")
+    options.add_argument(
+        "--budget", default="per_image", help="per_image, or dataset_mean: epsilon is the mean distance"
+    )
     options.add_argument("--batch", type=int, default=125, help="images attacked at once")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--output", required=True, help=".npz to write")

@@ -12,8 +12,11 @@ from typing import Any
 from nndefense import attacks, defenses, images
 from nndefense.database.plan import Databases
 from nndefense.database.shards import shard_name
+from nndefense.linf_plan import LinfPlan
 from nndefense.models.architectures import architecture_entry
+from nndefense.report_plan import ReportPlan
 from nndefense.sources import module_file, used_modules
+from nndefense.training_plan import TrainingPlan
 
 CLEAN = "clean"
 BUILD = module_file("nndefense.models.build")
@@ -25,6 +28,9 @@ class Plan:
     def __init__(self, config: Mapping[str, Any], basedir: str | Path) -> None:
         self.config = config
         self.databases = Databases(config)
+        self.training = TrainingPlan(config)
+        self.linf = LinfPlan(config)
+        self.report = ReportPlan(self)
         self._basedir = Path(os.path.relpath(basedir))
 
     # -- files of the workflow itself
@@ -60,6 +66,10 @@ class Plan:
     def attack_module(self, attack: str) -> str:
         """Registry entry of an attack."""
         return attacks.ATTACKS[attack]
+
+    def attack_modules(self, wildcards: Any) -> list[str]:
+        """Registry entries of an attack and of the network whose gradients it uses."""
+        return [self.attack_module(wildcards.attack), *self.network_modules(self.attacker(wildcards.setting))]
 
     # -- axes
 
@@ -185,15 +195,34 @@ class Plan:
             return []
         return [f"<results>/patches/{self.config['patches']['images']}.npy"]
 
+    def defending_model(self, defense: str) -> str:
+        """The network that a defence asks: the target, or one of its own."""
+        return self.config["defenses"][defense].get("model", self.config["target"])
+
+    def base_queries(self) -> list[str]:
+        """Query sets of table 2: clean, and the base attack at the base budget in all settings and spaces."""
+        base, attacked = self.config["base"], self.config["attacks"]
+        spaces = sorted(attacked["spaces"], key=lambda space: space != base["space"])
+        names = [
+            self.query_set(setting, base["attack"], base["epsilon"], space)
+            for space in spaces
+            for setting in attacked["settings"]
+        ]
+        return [CLEAN, *names]
+
+    def own_queries(self, defense: str) -> list[str]:
+        """Query sets attacked with the gradients of a retrained defence itself; none for the others."""
+        if defense not in defenses.RETRAINED or "gray_box" not in self.config["attacks"]["settings"]:
+            return []
+        return [self.query_set(f"gray_box-{defense}", self.config["base"]["attack"], self.config["base"]["epsilon"])]
+
     def defended_parts(self, kind: str) -> list[str]:
         """Accuracy or prediction files of the defences, for the query sets of table 2."""
         suffix = {"accuracy": "csv", "predictions": "npz"}[kind]
-        base = self.config["base"]
-        names = [self.query_set(one, base["attack"], base["epsilon"]) for one in self.config["attacks"]["settings"]]
         return [
             f"<results>/{kind}/{self.config['target']}/{defense}/{name}.{suffix}"
             for defense in self.config["defenses"]
-            for name in [CLEAN, *names]
+            for name in [*self.base_queries(), *self.own_queries(defense)]
         ]
 
     # -- white-box attacks
@@ -228,19 +257,38 @@ class Plan:
 
     def attacker(self, setting: str) -> str:
         """The model whose gradients an attack uses."""
+        _, _, defense = setting.partition("-")
+        if defense:
+            return self.defending_model(defense)
         return self.config["surrogate"] if setting == "black_box" else self.config["target"]
+
+    def network_modules(self, model: str) -> list[str]:
+        """Registry entries of a model's architecture, and of the one it is built on."""
+        settings = self.config["models"][model]
+        inner = settings.get("train", {}).get("extractor")
+        return [architecture_entry(settings["architecture"]), *(self.network_modules(inner) if inner else [])]
 
     def models(self) -> list[str]:
         """The models in use: the target, and the surrogate where it is another one."""
         return list(dict.fromkeys([self.config["target"], self.config["surrogate"]]))
 
-    def trained(self) -> list[str]:
-        """Models trained in the workflow."""
-        return [name for name, model in self.config["models"].items() if "train" in model]
+    def trained(self, *methods: str) -> list[str]:
+        """Models trained in the workflow; only by these methods where some are named."""
+        recipes = {name: model["train"] for name, model in self.config["models"].items() if "train" in model}
+        return [name for name, recipe in recipes.items() if not methods or recipe["method"] in methods]
+
+    def curves(self) -> list[str]:
+        """Histories of the networks that are trained for this run."""
+        used = [*self.models(), *map(self.defending_model, self.config["defenses"]), *self.linf.networks]
+        return [f"<results>/models/{name}/training.csv" for name in self.training.trained(used)]
 
     def training_set(self, model: str) -> str:
         """The image set that a model is trained on."""
         return self.config["models"][model]["train"]["images"]
+
+    def retrieval_set(self, model: str) -> str:
+        """The image set that a retrieval-augmented model takes its neighbours from."""
+        return self.config["models"][model]["train"]["database"]["images"]
 
     def weights_file(self, model: str) -> list[str]:
         """The file that a model's weights are read from; none where torchvision publishes them.
@@ -251,32 +299,11 @@ class Plan:
         path = self.config["models"][model].get("weights")
         return [path] if path and os.path.exists(path) else []
 
-    # -- tables and figures
+    # -- tables and figures: see also `self.report`
 
     def library_file(self, name: str) -> str:
         """Path of a data file of the library, relative to the working directory."""
         return str(self._basedir / "scripts" / "nndefense" / name)
-
-    def shown_queries(self) -> list[str]:
-        """Query sets of figure 2: clean images, a middle and the largest budget."""
-        epsilons = self.epsilons
-        chosen = dict.fromkeys([epsilons[(len(epsilons) - 1) // 2], epsilons[-1]])
-        setting = self.config["attacks"]["settings"][0]
-        return [CLEAN, *(self.query_set(setting, self.config["base"]["attack"], epsilon) for epsilon in chosen)]
-
-    def targets(self) -> list[str]:
-        """All tables and figures that the configuration has the axes for."""
-        attacked, settings = self.plain_attacks, self.config["attacks"]["settings"]
-        ladder = len(self.sizes(self.main_pool)) > 1
-        by_layer, by_neighbors = len(self.plain_layers) > 1, "black_box" in settings
-        wanted = {"fig2": True, "fig3": by_neighbors, "fig4": by_layer, "fig5": ladder, "fig6": bool(self.aware)}
-        for number, attack in ((0, "fgsm"), (1, "cw")):
-            wanted[f"fig{7 + number}"] = by_neighbors and attack in attacked
-            wanted[f"fig{9 + number}"] = ladder and attack in attacked
-            wanted[f"fig{11 + number}"] = by_layer and attack in attacked
-        figures = [f"<results>/{name}.pdf" for name, possible in wanted.items() if possible]
-        tables = [f"<results>/{name}.md" for name in ("table1", "table2", "table3", "table4", "claims")]
-        return [*figures, *tables, "<results>/accuracy.csv"]
 
     # -- layers that share a forward pass
 

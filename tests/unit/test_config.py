@@ -51,9 +51,21 @@ def test_every_level_refuses_unknown_keys():
             for value in part:
                 yield from objects(value)
 
-    # An image set's own keys are closed by the schema of its kind.
-    loose = [part for part in objects(SCHEMA) if part.get("additionalProperties") is not False]
+    # An image set's own keys are closed by the schema of its kind, names of attacks and defences by their registries.
+    registered = {"$ref": "#/$defs/registered"}
+    loose = [part for part in objects(SCHEMA) if part.get("additionalProperties") not in (False, registered)]
     assert [list(part["properties"]) for part in loose] == [["kind"]]
+
+
+@pytest.mark.parametrize(("section", "names"), [(("attacks", "methods"), "cw, fgsm"), (("defenses",), "crop_ensemble")])
+def test_names_that_no_registry_has_are_refused(section, names):
+    config = load(ROOT / "config.yaml")
+    part = config
+    for key in section:
+        part = part[key]
+    part["magic"] = {}
+    with pytest.raises(ConfigError, match=f"{'.'.join(section)}: 'magic' is unknown; allowed: {names}"):
+        validate_config(config, SCHEMA)
 
 
 def test_every_key_has_a_description():
@@ -128,3 +140,10 @@ def test_relative_paths_start_from_the_data_folder(monkeypatch):
     assert config["images"]["cifar10_train"]["root"] == "/somewhere/data/cifar10/train"
     assert config["images"]["cifar10_test"]["root"] == "/elsewhere/test"
     assert config["models"]["resnet20"]["weights"] == "/somewhere/data/weights/cifar10-resnet20.safetensors"
+
+
+def test_an_unknown_architecture_is_named_with_those_that_exist():
+    config = load(ROOT / "config.yaml")
+    config["models"]["resnet20"]["architecture"] = "magicnet"
+    with pytest.raises(ConfigError, match=r"models\.resnet20: architecture .magicnet.: unknown; allowed: cifar_resnet"):
+        validate_config(config, SCHEMA)

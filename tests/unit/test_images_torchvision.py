@@ -64,6 +64,44 @@ def test_svhn(tmp_path, unchecked):
     assert ours.class_names == tuple("0123456789")
 
 
+@pytest.mark.parametrize("split", ["train", "test", "extra"])
+def test_svhn_splits_and_ranges(tmp_path, unchecked, split):
+    images = RNG.integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
+    digits = np.array([[10], [1], [2], [3], [10], [5], [6]], dtype=np.uint8)
+    content = {"X": images.transpose(1, 2, 3, 0), "y": digits}
+    savemat(tmp_path / f"{split}_32x32.mat", content, do_compression=True)
+    options = {"name": "SVHN", "root": str(tmp_path), "split": split}
+    used, held_out = (open_image_set("torchvision", **options, **part) for part in ({"rows": 4}, {"first": 4}))
+    assert (len(used), len(held_out)) == (4, 3)
+    assert np.array_equal(np.concatenate([used.read(range(4)).images, held_out.read(range(3)).images]), images)
+    assert used.pixels.flags.owndata  # a view would keep the whole split in memory
+    assert held_out.manifest()["label"].tolist() == [0, 5, 6]
+    assert held_out.manifest()["tag"].tolist() == ["0", "5", "6"]
+    assert held_out.manifest()["source"].tolist() == [f"SVHN/{split}/{row}" for row in (4, 5, 6)]
+    assert TorchvisionSet("SVHN", str(tmp_path), split, first=6, rows=1).read([0]).images.shape == (1, 32, 32, 3)
+
+
+@pytest.mark.parametrize(("first", "rows"), [(0, 6), (5, None), (4, 2), (-1, 2), (2, 0)])
+def test_ranges_beyond_the_split_are_refused(tmp_path, unchecked, first, rows):
+    write_cifar(tmp_path, RNG.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8), range(5))
+    with pytest.raises(ConfigError, match=r"CIFAR10 test has 5 rows; first: -?\d+ with .* is not within them"):
+        TorchvisionSet("CIFAR10", str(tmp_path), "test", first=first, rows=rows)
+
+
+def test_a_range_of_cifar(tmp_path, unchecked):
+    images = RNG.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    write_cifar(tmp_path, images, [3, 0, 9, 3, 1])
+    ours = open_image_set("torchvision", name="CIFAR10", root=str(tmp_path), split="test", first=1, rows=3)
+    assert np.array_equal(ours.read([0, 2]).images, images[[1, 3]])
+    assert ours.manifest()["label"].tolist() == [0, 9, 3]
+
+
+def test_svhn_of_one_image(tmp_path, unchecked):
+    image = RNG.integers(0, 256, (32, 32, 3, 1), dtype=np.uint8)
+    savemat(tmp_path / "test_32x32.mat", {"X": image, "y": np.array([[10]], dtype=np.uint8)})
+    assert TorchvisionSet("SVHN", str(tmp_path), "test").manifest()["label"].tolist() == [0]
+
+
 def write_idx(path, array):
     header = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
     path.write_bytes(header + array.tobytes())

@@ -6,10 +6,12 @@ import torch
 from torch import nn
 
 from nndefense.errors import ConfigError, InputError, NNDefenseError
+from nndefense.models.augment import random_crops
 from nndefense.models.batching import in_batches, is_out_of_memory
 from nndefense.models.build import build_model
+from nndefense.models.objective import CrossEntropy
 from nndefense.models.predict import predict_softmax, to_tensor
-from nndefense.models.train import random_crops, schedule, train
+from nndefense.models.train import schedule, train
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 SETTINGS = {"epochs": 2, "batch": 16, "learning_rate": 0.1, "weight_decay": 1e-4, "seed": 5, "threads": 1}
@@ -32,6 +34,7 @@ def test_training_learns_and_leaves_the_model_in_eval_mode():
     assert not model.training
     assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5]
     assert history[-1]["loss"] < history[0]["loss"]
+    assert 0.1 > history[-2]["learning_rate"] > history[-1]["learning_rate"] > 0
     test_images, test_labels = _stripes(64, seed=9)
     accuracy = (predict_softmax(model, test_images, 32).argmax(1) == test_labels).mean()
     assert accuracy > 0.9
@@ -61,6 +64,40 @@ def test_progress_is_reported_and_threads_are_restored():
     assert torch.get_num_threads() == threads
 
 
+def test_objective_gets_the_rows_behind_the_inputs_and_every_step():
+    images, labels = _stripes(40)
+    seen = []
+
+    def objective(model, batch):
+        assert model.training
+        expected = torch.from_numpy(images[batch.rows]).permute(0, 3, 1, 2) / 255
+        torch.testing.assert_close(batch.inputs, expected)
+        assert batch.targets.tolist() == labels[batch.rows].tolist()
+        seen.append((batch.step, *batch.rows))
+        return CrossEntropy()(model, batch)
+
+    model = build_model("cifar_resnet8", 2, MEAN, STD)
+    train(model, images, labels, **SETTINGS, augment=False, objective=objective)
+    assert [step for step, *_ in seen] == [0, 1, 2, 3]
+    for epoch in (seen[:2], seen[2:]):
+        rows = [row for _, *rows in epoch for row in rows]
+        assert len(set(rows)) == len(rows) == 32
+
+
+def test_only_the_chosen_parameters_are_trained():
+    images, labels = _stripes(32)
+    model = build_model("cifar_resnet8", 2, MEAN, STD)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    chosen = list(model.net.linear.parameters())
+    train(model, images, labels, **SETTINGS, parameters=chosen)
+    changed = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    assert changed == {"net.linear.weight", "net.linear.bias"}
+    assert {name for name, value in model.named_parameters() if value.requires_grad} == changed
+    for wrong in ([], [nn.Parameter(torch.zeros(2))]):
+        with pytest.raises(InputError, match="parameters to train"):
+            train(model, images, labels, **SETTINGS, parameters=wrong)
+
+
 def test_label_smoothing_raises_the_loss_of_a_certain_model():
     class Certain(nn.Module):
         def __init__(self):
@@ -73,7 +110,7 @@ def test_label_smoothing_raises_the_loss_of_a_certain_model():
     images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, np.int64)
     settings = SETTINGS | {"epochs": 1, "learning_rate": 1e-9}
     plain = train(Certain(), images, labels, **settings)[0]
-    smooth = train(Certain(), images, labels, **settings, label_smoothing=0.2)[0]
+    smooth = train(Certain(), images, labels, **settings, objective=CrossEntropy(label_smoothing=0.2))[0]
     # Share .2/2 of the weight moves to the class whose log-probability is about -10.
     assert smooth["loss"] - plain["loss"] == pytest.approx(0.1 * 10, abs=1e-3)
     assert plain["accuracy"] == 1

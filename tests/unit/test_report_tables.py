@@ -70,6 +70,34 @@ def test_table_2_marks_the_best_defence_and_not_the_undefended_model(rows):
     assert "| No defence | 200 | 0.800 [" in text
 
 
+def test_table_2_has_columns_for_own_gradients_and_for_other_pixel_spaces(rows):
+    defended = only(rows, defense="image_quilting", setting="gray_box", attack="pgd", epsilon=0.06)
+    network = [
+        dict(defended, defense="racnn"),
+        dict(defended, defense="racnn", setting="gray_box-racnn", accuracy=0.125),
+    ]
+    knn = find(rows, "Targeted", setting="black_box")
+    other = [dict(row, space="standardized", accuracy=0.0625) for row in (network[1], knn)]
+    text = table2.as_markdown(table2.select_table2([*rows, *network, *other], BASE), BASE)
+    heads = next(line for line in text.splitlines() if line.startswith("| Defence")).split("|")[2:-1]
+    assert [head.strip() for head in heads[:7]] == [
+        "n",
+        "Clean",
+        "Gray box",
+        "Black box",
+        "Gray box, on the defended network",
+        "Gray box, on the defended network (standardized pixels)",
+        "Black box (standardized pixels)",
+    ]
+    found = cells(text, "RA-CNN")
+    assert [cell[:5] for cell in found[1:7]] == ["", "0.380", "", "0.125", "0.062", ""]
+    assert found[7:] == ["RA-CNN (ResNet-18)", "0.609", "0.259", "–"]
+    assert cells(text, "knn Targeted-4k (conv_4_1)")[6][:5] == "0.062"
+    assert "they transfer" in text
+    assert "after standardisation" in text
+    assert "they transfer" not in table2.as_markdown(table2.select_table2(rows, BASE), BASE)
+
+
 def test_table_4_sets_soft_beside_hard(rows):
     chosen = table4.select_table4(rows, BASE)
     text = table4.as_markdown(chosen, BASE)

@@ -1,9 +1,14 @@
 """Whole runs: killed ones complete with the same bytes as one that nothing disturbed; all targets are made."""
 
+import base64
+import csv
+import json
 import os
+import re
 import signal
 import subprocess
 import time
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -86,20 +91,28 @@ def test_second_run_in_the_same_folder_is_refused(finished: Project, tmp_path: P
     assert "lock" in refused.stdout + refused.stderr
 
 
-def test_all_tables_and_figures_are_made(finished: Project, tmp_path: Path) -> None:
-    project = finished.copy(tmp_path / "project")
-    methods = {"fgsm": {}, "cw": {"binary_search_steps": 1, "steps": 2}, "pgd_pr": {"steps": 1}}
-    white_box = {"pool": "Targeted", "ablated": "pgd_pr", "neighbors": 5}
-    layers = ["conv_4_1", "conv_3_1", "conv_4_1-RMAC"]
-    project.run(
-        "all",
-        changes={
-            "attacks": {"methods": methods, "epsilons": [0.08], "white_box": white_box},
-            "features": {"layers": layers, "ablation_pools": ["Targeted"]},
-            "defenses": {"crop_ensemble": {"crops": 2}, "tv_minimization": {}, "image_quilting": {}},
-            "patches": {"images": "web", "count": 20},
-        },
-    )
+EVERYTHING = {
+    "attacks": {
+        "methods": {"fgsm": {}, "cw": {"binary_search_steps": 1, "steps": 2}, "pgd_pr": {"steps": 1}},
+        "epsilons": [0.08],
+        "white_box": {"pool": "Targeted", "ablated": "pgd_pr", "neighbors": 5},
+    },
+    "features": {"layers": ["conv_4_1", "conv_3_1", "conv_4_1-RMAC"], "ablation_pools": ["Targeted"]},
+    "defenses": {"crop_ensemble": {"crops": 2}, "tv_minimization": {}, "image_quilting": {}},
+    "patches": {"images": "web", "count": 20},
+}
+
+
+@pytest.fixture(scope="module")
+def everything(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The finished experiment with all tables and figures."""
+    project = finished.copy(tmp_path_factory.mktemp("everything") / "project")
+    project.run("all", changes=EVERYTHING)
+    return project
+
+
+def test_all_tables_and_figures_are_made(everything: Project) -> None:
+    project = everything
     results = project.folder / "results"
     assert {path.stem for path in results.glob("fig*.pdf")} == {f"fig{number}" for number in range(2, 13)}
     for name in ("table1", "table2", "table3", "table4", "claims"):
@@ -111,3 +124,33 @@ def test_all_tables_and_figures_are_made(finished: Project, tmp_path: Path) -> N
     claims = (results / "claims.csv").read_text()
     assert all(verdict in claims for verdict in ("inconclusive", "not tested"))
     assert "white_box-Targeted-120" in (results / "fig6.csv").read_text()
+
+
+def test_report_shows_every_figure_and_table_with_its_caption(everything: Project) -> None:
+    results = everything.folder / "results"
+    everything.run("all", "--report=results/report.html", changes=EVERYTHING)
+    page = (results / "report.html").read_text()
+    (listed,) = re.findall(r"var results = (\{.*\});", page)
+    shown = json.loads(listed)
+    figures = [f"fig{number}.{kind}" for number in range(2, 13) for kind in ("png", "csv")]
+    tables = [
+        f"{name}.{kind}" for name in ("table1", "table2", "table3", "table4", "claims") for kind in ("html", "csv")
+    ]
+    assert set(shown) == {f"results/{name}" for name in (*figures, *tables)}
+    assert "system-message" not in page
+    claims = list(csv.DictReader((results / "claims.csv").read_text().splitlines()))
+    overview = unescape((results / "overview.html").read_text())
+    for path, about in shown.items():
+        content = base64.b64decode(about["data_uri"].partition("base64,")[2])
+        assert content == (everything.folder / path).read_bytes()
+        name = Path(path).stem
+        words = unescape(re.sub(r"<[^>]+>", "", about["caption"]))
+        assert "This run's data and the paper's" in words
+        assert "40 test images of shapes" in words
+        for claim in claims:
+            if claim["id"].partition(".")[0].rstrip("abc") == name.replace("fig", "F").replace("table", "T"):
+                assert claim["claim"] in words
+                assert claim["verdict"] == "not tested" or f"n = {claim['n']}" in words
+                assert claim["claim"] in overview
+    assert overview.count('src="data:image/png;base64,') == 11
+    assert everything.would_run("all", changes=EVERYTHING) == {}

@@ -1,12 +1,14 @@
 """An attack over a whole query set, in batches, as the arrays that its file holds."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from nndefense.attacks.base import Attack, AttackResult
+from nndefense.attacks.budget import common_norm
 from nndefense.attacks.space import PixelSpace
 from nndefense.models.batching import in_batches
 
@@ -24,15 +26,20 @@ def attack_in_batches(
     batch: int,
     context: Callable[[slice], Mapping[str, Any]],
     on_batch: Callable[[AttackResult], None],
+    budget: str = "per_image",
 ) -> dict[str, np.ndarray]:
     """Attack the images of a query set; the batch is halved where memory runs out.
 
     clean: images (n, 3, H, W) float32 in [0, 1], labels (n,), rows (n,). model: on its device, weights frozen.
-    context: what the attack needs to know of the images in a slice; on_batch: called after each batch.
+    budget: "per_image" bounds every image's distance by epsilon; "dataset_mean" gives all images one radius, with
+    epsilon the mean distance. context: what the attack needs to know of the images in a slice. on_batch: called after
+    each batch.
     Returns images, MEASURES, labels and rows, (n, ...) each. Raises as `Attack.run`.
     """
     tensors = {name: torch.from_numpy(clean[name]) for name in ("images", "labels", "rows")}
     device = next(model.parameters()).device
+    if budget == "dataset_mean":
+        space = replace(space, budget_norm=common_norm(tensors["images"], space))
 
     def attack_rows(rows: slice) -> AttackResult:
         return attack.run(

@@ -19,8 +19,25 @@ def per_image(values: Tensor, like: Tensor) -> Tensor:
 
 
 def radii(images: Tensor, epsilon: float, space: PixelSpace) -> Tensor:
-    """R_i = epsilon * ||z_i||, (B,) float64; 0 for an all-zero z, which is thereby skipped."""
-    return epsilon * space.norms(images)
+    """R_i = epsilon * ||z_i||, (B,) float64; 0 for an all-zero z, which is thereby skipped.
+
+    With `space.budget_norm` the same for all images but those.
+    """
+    norms = space.norms(images)
+    if space.budget_norm is not None:
+        norms = torch.where(norms > 0, space.budget_norm, norms)
+    return epsilon * norms
+
+
+def common_norm(images: Tensor, space: PixelSpace) -> float:
+    """The norm that gives all images (n, 3, H, W) one radius, epsilon being the mean of their normalised l2 distances.
+
+    The way of Guo et al. 2018, who choose one step for the whole set. It is the harmonic mean of the norms: the mean of
+    R / ||z_i|| is epsilon. The mean falls short where an attack does not spend its budget.
+    """
+    norms = space.norms(images)
+    norms = norms[norms > 0]
+    return float(len(norms) / (1 / norms).sum()) if len(norms) else 1.0
 
 
 def project(z_adv: Tensor, z: Tensor, radius: Tensor, low: Tensor, high: Tensor) -> Tensor:

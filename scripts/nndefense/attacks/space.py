@@ -22,12 +22,14 @@ class PixelSpace:
 
     name: "raw01" (shift 0, scale 1) or "standardized" (shift `mean`, scale `std`, per channel).
     mean, std: the data set's channel statistics; optional in raw01, where they only serve
-    `named("standardized")`. Raises ConfigError for an unknown name, missing or non-positive statistics.
+    `named("standardized")`. budget_norm: the l2 norm that every budget is a share of; None: each image's own.
+    Raises ConfigError for an unknown name, missing or non-positive statistics.
     """
 
     name: str = "raw01"
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
+    budget_norm: float | None = None
 
     def __post_init__(self):
         if self.name not in SPACES:

@@ -1,6 +1,6 @@
 """Classifiers h(x): networks, weights, training, prediction.
 
-`ARCHITECTURES` maps an architecture name to its builder `(architecture, classes, weights) -> nn.Module`.
+`ARCHITECTURES` maps an architecture name to its builder `(architecture, classes, weights, **options) -> nn.Module`.
 `{depth}` stands for a number. `nndefense.models.build.build_model` resolves the names.
 """
 
@@ -16,4 +16,5 @@ ARCHITECTURES = {
     "resnext50_32x4d": "nndefense.models.torchvision_nets:build",
     "resnext101_32x8d": "nndefense.models.torchvision_nets:build",
     "resnext101_64x4d": "nndefense.models.torchvision_nets:build",
+    "racnn": "nndefense.defenses.racnn:build",
 }

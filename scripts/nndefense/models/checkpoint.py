@@ -18,7 +18,7 @@ def save_checkpoint(
 ) -> None:
     """Write the tensors to `weights` (safetensors) and the facts to `description` (JSON).
 
-    about: name, architecture, classes, mean, std, and provenance.
+    about: name, architecture, classes, mean, std, provenance, and `options` of an architecture that has some.
     """
     write_bytes(weights, save(network_state(model)))
     write_json(description, {**about, "weights": Path(weights).name, "weights_sha256": file_sha256(weights)})
@@ -35,5 +35,7 @@ def open_checkpoint(description: str | Path) -> tuple[Standardized, dict[str, An
         raise FileFault(f"{path}: no such file, though {description} names it")
     if file_sha256(path) != about["weights_sha256"]:
         raise fault(path, "has another checksum than model.json records")
-    model = build_model(about["architecture"], about["classes"], about["mean"], about["std"])
+    model = build_model(
+        about["architecture"], about["classes"], about["mean"], about["std"], options=about.get("options")
+    )
     return apply_weights(model, load_weights(path), str(path)), about

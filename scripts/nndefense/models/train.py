@@ -1,18 +1,20 @@
 """Trains a classifier: SGD with Nesterov momentum, warm-up and cosine decay, random crops and flips."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from nndefense.errors import ConfigError, InputError
+from nndefense.models.augment import shuffled_batches, training_inputs
+from nndefense.models.objective import Batch, CrossEntropy, Objective
+from nndefense.models.training_state import TrainingState, capture, restore
 
-PADDING = 4
+PLAIN = CrossEntropy()
 
 
 def train(
@@ -28,47 +30,57 @@ def train(
     device: str | torch.device = "cpu",
     augment: bool = True,
     flip: bool = True,
-    label_smoothing: float = 0.0,
     warmup: float = 0.15,
     threads: int | None = None,
+    objective: Objective = PLAIN,
+    parameters: Sequence[nn.Parameter] | None = None,
+    resume: TrainingState | None = None,
+    on_epoch: Callable[[TrainingState], None] | None = None,
     on_step: Callable[[int, int, int, float], None] | None = None,
     report_every: int = 10,
 ) -> list[dict[str, float]]:
-    """Trains `model` in place and leaves it in eval mode. Returns one dict(epoch, loss, accuracy) an epoch.
+    """Trains `model` in place and leaves it in eval mode. Returns one dict(epoch, loss, accuracy, learning_rate) each.
 
     images: uint8 (n, H, W, 3). labels: (n,) in 0..C-1.
-    learning_rate: its peak, reached after the share `warmup` of the steps, then half a cosine to 0.
+    learning_rate: its peak, reached after the share `warmup` of the steps, then half a cosine to 0; the history tells
+    that of an epoch's last step.
     augment: random crops after padding by 4 pixels, and left-right flips unless `flip` is False (for digits).
     threads: CPU threads while training, None to leave them.
+    objective: what is minimised (see `Objective`). parameters: those of the model that are trained, the only ones left
+    with `requires_grad`; None for all.
+    resume: where to go on, a state that `on_epoch` was given in a training with the same arguments; the end is the
+    same, bit for bit. on_epoch: called with a copy of the state after every epoch.
     on_step: called with (epoch from 1, step from 1, steps in all, loss) every `report_every` steps and
     after the last one.
     Loss and accuracy are means over the epoch's augmented batches; images beyond a multiple of the batch size
     sit out an epoch. Same seed, threads and kind of CPU: same weights, bit for bit.
-    Raises InputError for images or labels that do not fit, ConfigError for settings and a diverging loss.
+    Raises InputError for images, labels, parameters or a state that do not fit, ConfigError for settings and a
+    diverging loss.
     """
     _check(images, labels, epochs, batch, learning_rate)
     classes = getattr(model, "classes", None)
     if classes is not None and labels.max() >= classes:
         raise InputError(f"label {labels.max()}: the model has {classes} classes, so labels are below {classes}")
     generator = torch.Generator().manual_seed(seed)
-    model.to(device).train().requires_grad_(True)
-    optimizer = _optimizer(model, learning_rate, weight_decay)
+    optimizer = _optimizer(_trained(model.to(device), parameters), learning_rate, weight_decay)
     size = min(batch, len(images))
     steps_an_epoch = len(images) // size
     steps = epochs * steps_an_epoch
-    history = []
-    step = 0
+    history = restore(resume, model, optimizer, generator) if resume is not None else []
+    step = len(history) * steps_an_epoch
+    model.train()
     try:
         with _threads(threads):
-            for epoch in range(1, epochs + 1):
+            for epoch in range(len(history) + 1, epochs + 1):
                 # Sums stay on the device: reading them at each step would make a GPU wait.
                 sums = torch.zeros(2, dtype=torch.float64, device=device)
-                for rows in _batches(len(images), size, generator):
+                for rows in shuffled_batches(len(images), size, generator):
+                    rate = learning_rate * schedule(step, steps, warmup)
                     for group in optimizer.param_groups:
-                        group["lr"] = learning_rate * schedule(step, steps, warmup)
-                    inputs = _inputs(images, rows, augment, flip, generator, device)
+                        group["lr"] = rate
+                    inputs = training_inputs(images, rows, augment, flip, generator, device)
                     targets = torch.from_numpy(labels[rows].astype(np.int64)).to(device)
-                    loss, hits = _step(model, optimizer, inputs, targets, label_smoothing)
+                    loss, hits = _step(model, optimizer, objective, Batch(inputs, targets, rows, step, generator))
                     sums += torch.stack([loss.double(), hits.double()])
                     step += 1
                     if on_step is not None and (step % report_every == 0 or step == steps):
@@ -76,7 +88,9 @@ def train(
                 loss_mean, hits_mean = (sums / steps_an_epoch).tolist()
                 if not math.isfinite(loss_mean):
                     raise ConfigError(f"learning_rate {learning_rate}: the loss diverged in epoch {epoch}; lower it")
-                history.append({"epoch": epoch, "loss": loss_mean, "accuracy": hits_mean / size})
+                history.append({"epoch": epoch, "loss": loss_mean, "accuracy": hits_mean / size, "learning_rate": rate})
+                if on_epoch is not None:
+                    on_epoch(capture(model, optimizer, generator, history))
     finally:
         model.eval()
     return history
@@ -90,73 +104,37 @@ def schedule(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1)))
 
 
-def random_crops(images: Tensor, generator: torch.Generator, flip: bool, padding: int = PADDING) -> Tensor:
-    """Images (B, H, W, 3) shifted by up to `padding` pixels, zeros beyond their edges; half of them flipped.
-
-    generator: on the CPU, so that every device sees the same crops. Same dtype and device as `images`.
-    """
-    count, height, width, channels = images.shape
-    padded = functional.pad(images, (0, 0, padding, padding, padding, padding))
-    offsets = torch.randint(0, 2 * padding + 1, (2, count), generator=generator)
-    flipped = torch.rand(count, generator=generator) < 0.5
-    columns = torch.arange(width).expand(count, width)
-    if flip:
-        columns = torch.where(flipped[:, None], width - 1 - columns, columns)
-    columns = columns + offsets[1][:, None]
-    rows = torch.arange(height) + offsets[0][:, None]
-    # One gather of whole pixels; a pixel's channels stay together in memory.
-    wide = width + 2 * padding
-    index = (torch.arange(count) * ((height + 2 * padding) * wide))[:, None, None]
-    index = (index + rows[:, :, None] * wide + columns[:, None, :]).flatten().to(images.device)
-    return padded.view(-1, channels).index_select(0, index).view(count, height, width, channels)
-
-
-def _inputs(
-    images: NDArray[np.uint8],
-    rows: NDArray[np.int64],
-    augment: bool,
-    flip: bool,
-    generator: torch.Generator,
-    device: str | torch.device,
-) -> Tensor:
-    pixels = torch.from_numpy(np.ascontiguousarray(images[rows])).to(device, non_blocking=True)
-    if augment:
-        pixels = random_crops(pixels, generator, flip)
-    return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
-
-
 def _step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    inputs: Tensor,
-    targets: Tensor,
-    label_smoothing: float,
+    model: nn.Module, optimizer: torch.optim.Optimizer, objective: Objective, batch: Batch
 ) -> tuple[Tensor, Tensor]:
     optimizer.zero_grad(set_to_none=True)
-    # bf16 is about 20 times slower on CPUs that lack it.
-    with torch.autocast("cuda", torch.bfloat16, enabled=inputs.is_cuda):
-        logits = model(inputs)
-    logits = logits.float()
-    loss = functional.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+    loss, logits = objective(model, batch)
     loss.backward()
     optimizer.step()
-    return loss.detach(), (logits.detach().argmax(1) == targets).sum()
+    return loss.detach(), (logits.detach().argmax(1) == batch.targets).sum()
 
 
-def _optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.SGD:
-    parameters = list(model.parameters())
+def _trained(model: nn.Module, chosen: Sequence[nn.Parameter] | None) -> list[nn.Parameter]:
+    everything = list(model.parameters())
+    if chosen is None:
+        model.requires_grad_(True)
+        return everything
+    known = set(everything)
+    if not chosen or not all(parameter in known for parameter in chosen):
+        raise InputError("parameters to train: at least one is needed, and all must be the model's")
+    model.requires_grad_(False)
+    for parameter in chosen:
+        parameter.requires_grad_(True)
+    return list(chosen)
+
+
+def _optimizer(parameters: list[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.SGD:
     # Decay of batch-norm scales and of biases only hurts.
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=True)
-
-
-def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[NDArray[np.int64]]:
-    order = torch.randperm(count, generator=generator).numpy()
-    for start in range(0, count - size + 1, size):
-        yield order[start : start + size]
 
 
 @contextmanager

@@ -74,16 +74,24 @@ def markdown_lines(
 
 
 def latex_table(
-    first: str, columns: Sequence[Column], cells: Cells, paper: Mapping[str, Mapping[Column, float]]
+    first: str,
+    columns: Sequence[Column],
+    cells: Cells,
+    paper: Mapping[str, Mapping[Column, float]],
+    names: Mapping[Column, str] | None = None,
 ) -> list[str]:
-    """Lines of a LaTeX tabular (booktabs): a row of heads per part of a column, our rows, then the paper's."""
+    """Lines of a LaTeX tabular (booktabs): a row of heads per part of a column, our rows, then the paper's.
+
+    names: heads of columns where they are not the names of their last parts.
+    """
+    heads_of = {column: _part(column[-1]) for column in columns} | dict(names or {})
     best = best_cells(cells, columns)
     lines = ["\\begin{tabular}{l" + "r" * len(columns) + "}", "\\toprule"]
     for depth in range(1, len(columns[0])):
         groups = [(key, len(list(group))) for key, group in groupby(columns, key=lambda column: column[:depth])]
         heads = (f"\\multicolumn{{{span}}}{{c}}{{{_escaped(_part(key[-1]))}}}" for key, span in groups)
         lines.append(f" & {' & '.join(heads)} \\\\")
-    lines += [f"{first} & {' & '.join(_escaped(_part(column[-1])) for column in columns)} \\\\", "\\midrule"]
+    lines += [f"{first} & {' & '.join(_escaped(heads_of[column]) for column in columns)} \\\\", "\\midrule"]
     for name, row in cells.items():
         texts = [f"{row[column]['accuracy']:.3f}" if column in row else "" for column in columns]
         marked = [column in row and id(row[column]) in best for column in columns]

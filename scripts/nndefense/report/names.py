@@ -17,8 +17,11 @@ DEFENSE_NAMES = {
     "crop_ensemble": "Crop ensemble",
     "tv_minimization": "TV minimisation",
     "image_quilting": "Image quilting",
+    "ensemble_training": "Ensemble adversarial training",
     "ensemble_adv_training": "Ensemble adversarial training",
+    "logit_pairing": "ALP",
     "alp": "ALP",
+    "racnn": "RA-CNN",
     "ra_cnn": "RA-CNN",
     "ra_cnn_resnet18": "RA-CNN (ResNet-18)",
 }

@@ -65,6 +65,6 @@ def counterpart(row: Mapping[str, Any]) -> str | None:
     names = {paper_name(other) for other in paper_rows(2)}
     if row["defense"] != "knn":
         name = defense_name(row["defense"])
-        return name if name in names else None
+        return next((other for other in names if other == name or other.startswith(f"{name} (")), None)
     database = COUNTERPARTS.get((row["pool"], is_rmac(row["features"])))
     return next((name for name in names if database and name.startswith(f"{database} (")), None)

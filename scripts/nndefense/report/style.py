@@ -31,11 +31,13 @@ STYLE = {
 }
 
 
-def new_figure(width: float, height: float, panels: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of `panels` side by side with a shared accuracy axis; sizes in inches."""
+def new_figure(
+    width: float, height: float, panels: int = 1, rows: int = 1, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `rows` of `panels` side by side with a shared accuracy axis, row by row; sizes in inches."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, panels, figsize=(width, height), sharey=True, squeeze=False, **options)
-    return figure, list(axes[0])
+        figure, axes = plt.subplots(rows, panels, figsize=(width, height), squeeze=False, **{"sharey": True, **options})
+    return figure, list(axes.flat)
 
 
 def shades(count: int) -> list[tuple[float, ...]]:

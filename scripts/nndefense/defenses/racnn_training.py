@@ -1,0 +1,177 @@
+"""Training of retrieval-augmented networks: memory, neighbours of the training images, objective."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nndefense.defenses.attention import convex_sum
+from nndefense.defenses.memory import Memory, exact_nearest
+from nndefense.defenses.racnn import RetrievalAugmented, cut_last_layer
+from nndefense.defenses.simplex import uniform_simplex
+from nndefense.errors import InputError
+from nndefense.models.batching import in_batches
+from nndefense.models.objective import Batch
+from nndefense.models.predict import image_batch
+from nndefense.models.standardize import Standardized
+
+
+def start_from(model: Standardized, extractor: Standardized) -> None:
+    """Copies the extractor's features into phi and phi' of `model.net`, and its last layer into g where that fits.
+
+    It fits where g is one linear layer of the same features, without labels; training then starts from a classifier.
+    Raises InputError for an extractor of another architecture or standardisation.
+    """
+    net: RetrievalAugmented = model.net
+    if extractor.architecture != net.options.base:
+        raise InputError(f"the extractor is {extractor.architecture}, the network is built on {net.options.base}")
+    if not (torch.equal(model.mean, extractor.mean) and torch.equal(model.std, extractor.std)):
+        raise InputError("the extractor standardises its images by another mean or std than the network")
+    copied = deepcopy(extractor.net)
+    last = cut_last_layer(copied, extractor.classes)
+    for features in (net.phi, net.retriever):
+        if features is not None:
+            features.load_state_dict(copied.state_dict())
+    if len(net.head) == 1 and net.head[0].weight.shape == last.weight.shape:
+        net.head[0].load_state_dict(last.state_dict())
+
+
+def features_of(
+    model: Standardized,
+    features: nn.Module,
+    images: NDArray[np.uint8],
+    batch: int,
+    on_batch: Callable[[int], None] = lambda count: None,
+) -> Tensor:
+    """Features (n, D) float32 on the CPU of uint8 images (n, H, W, 3), by phi or phi' of the model."""
+
+    def compute(rows: slice) -> Tensor:
+        with torch.no_grad():
+            found = features(standardized(model, image_batch(images, rows, model.mean.device))).float().cpu()
+        on_batch(len(found))
+        return found
+
+    return torch.cat(list(in_batches(compute, len(images), batch)))
+
+
+def keys_of(net: RetrievalAugmented, features: Tensor) -> Tensor:
+    """What the search compares, of features (n, D) by phi' on the CPU: projected where the network projects."""
+    return features if net.projection is None else functional.linear(features, net.projection.cpu())
+
+
+def training_neighbors(
+    net: RetrievalAugmented, keys: Tensor, own: NDArray[np.int64], count: int, batch: int = 1000
+) -> NDArray[np.int64]:
+    """Places in memory of the neighbours of training images, (n, count), by the network's search; never itself.
+
+    keys: of the training images, (n, key dimension). own: (n,) place in memory of the image itself, -1 for none.
+    Raises InputError where memory holds no `count` others.
+    """
+    parts = []
+    for start in range(0, len(keys), batch):
+        place = torch.from_numpy(own[start : start + batch]).unsqueeze(1)
+        # One more than needed, for the image itself; where it is not found, the last is dropped.
+        more = count + int((place >= 0).any())
+        found = net.memory.nearest(keys[start : start + batch].to(net.memory.keys), more).cpu()
+        other = found != place
+        rank = torch.where(other, other.cumsum(dim=1), more + 1)
+        parts.append(found[rank <= count].view(len(found), count))
+    return torch.cat(parts).numpy()
+
+
+def own_places(memory_rows: NDArray[np.int64], rows: NDArray[np.int64], same_set: bool) -> NDArray[np.int64]:
+    """Where in memory each training image is, (n,) int64; -1 for those that are not there.
+
+    memory_rows, rows: row ids, each once, of the images in memory and of the training images, in their image sets.
+    same_set: whether that is one set.
+    """
+    places = np.full(len(rows), -1, dtype=np.int64)
+    if same_set:
+        _, mine, theirs = np.intersect1d(rows, memory_rows, assume_unique=True, return_indices=True)
+        places[mine] = theirs
+    return places
+
+
+def lsh_quality(memory: Memory, queries: Tensor, count: int) -> dict[str, float]:
+    """How the hash tables of a memory find the nearest keys of queries (n, key dimension) on the CPU.
+
+    recall: mean share of the `count` nearest that are found; candidates: mean rows that share a bucket with a query;
+    exhaustive: share of queries for which all rows were searched, as too few did.
+    """
+    found = memory.lsh.search(queries.numpy(), count)
+    nearest = exact_nearest(memory.keys.cpu(), queries, count).numpy()
+    shared = (found.ids[:, :, None] == nearest[:, None, :]).any(axis=2)
+    return {
+        "recall": float(shared.mean()),
+        "candidates": float(found.candidates.mean()),
+        "exhaustive": float(found.exhaustive.mean()),
+    }
+
+
+@dataclass(frozen=True)
+class FrozenFeatures:
+    """Cross-entropy of attention and head, features frozen (Zhao & Cho, SysML 2018).
+
+    features: phi of the training images without augmentation, (n, D). neighbors: (n, N) places in memory.
+    """
+
+    features: Tensor
+    neighbors: NDArray[np.int64]
+
+    def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        net: RetrievalAugmented = model.net
+        features = self.features[torch.from_numpy(batch.rows)].to(batch.inputs.device)
+        places = torch.from_numpy(self.neighbors[batch.rows]).to(batch.inputs.device)
+        neighbors, labels = net.memory.features[places], net.memory.labels[places]
+        logits = net.classify(net.attention(features, neighbors), neighbors, labels)
+        return functional.cross_entropy(logits, batch.targets), logits
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """Cross-entropy with trained features and local mixup (Zhao & Cho, arXiv 1802.09502).
+
+    Of every `ordinary + mixup` updates the first `ordinary` minimise CE(g(P(x)), y), the others
+    CE(g(sum alpha_k phi(x'_k)), sum alpha_k y'_k) with alpha uniform on the simplex. Gradients flow through the
+    features of the neighbours, too. The training accuracy of mixup updates counts the label of x.
+    images: uint8 (rows, H, W, 3) of memory, not augmented. neighbors: (n, N) places in memory of the training images'.
+    """
+
+    images: NDArray[np.uint8]
+    neighbors: NDArray[np.int64]
+    ordinary: int = 1
+    mixup: int = 5
+
+    def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        net: RetrievalAugmented = model.net
+        device = batch.inputs.device
+        places = torch.from_numpy(self.neighbors[batch.rows]).to(device)
+        labels = net.memory.labels[places]
+        mixes = batch.step % (self.ordinary + self.mixup) >= self.ordinary
+        # bf16 is about 20 times slower on CPUs that lack it.
+        with torch.autocast("cuda", torch.bfloat16, enabled=batch.inputs.is_cuda):
+            neighbors = self._features(model, places)
+            features = None if mixes else net.phi(standardized(model, batch.inputs))
+        if mixes:
+            weights = uniform_simplex(*places.shape, batch.generator).to(device)
+            targets = convex_sum(weights, functional.one_hot(labels, net.classes).to(weights))
+        else:
+            weights, targets = net.attention(features.float(), neighbors), batch.targets
+        logits = net.classify(weights, neighbors, labels)
+        return functional.cross_entropy(logits, targets), logits
+
+    def _features(self, model: nn.Module, places: Tensor) -> Tensor:
+        """Features (B, N, D) of the images at these places in memory, each computed once."""
+        rows, where = places.unique(return_inverse=True)
+        images = image_batch(self.images[rows.cpu().numpy()], slice(None), places.device)
+        return model.net.phi(standardized(model, images)).float()[where]
+
+
+def standardized(model: Standardized, images: Tensor) -> Tensor:
+    """What `model.net` sees of images (B, 3, H, W) in [0, 1]."""
+    return (images.contiguous(memory_format=torch.channels_last) - model.mean) / model.std

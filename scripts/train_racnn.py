@@ -1,0 +1,218 @@
+"""Train a retrieval-augmented network on the features of a trained one, and save it with its memory.
+
+A job that was stopped goes on after its last whole epoch.
+"""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nndefense.command import Job, parser, run
+from nndefense.errors import InputError
+from nndefense.files import file_sha256, read_json, read_table
+from nndefense.images.description import open_described, read_blocks
+from nndefense.models.architectures import architecture_entry
+from nndefense.models.history import write_history
+from nndefense.progress import Progress
+from nndefense.seeds import derive_seed
+from nndefense.skipped import check_skipped, usable
+from nndefense.sources import module_file, used_modules
+
+STATE = "training.state"
+# Of the training images, for the recall of the hashed search.
+RECALL_SAMPLE = 1000
+
+
+class Pictures(NamedTuple):
+    """uint8 images (n, H, W, 3), labels (n,) and row ids (n,) of the readable rows that were drawn from a set."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    rows: np.ndarray
+
+
+def read_pictures(
+    arguments: argparse.Namespace, job: Job, description: str, manifest: str, count: int | None = None
+) -> Pictures:
+    """All images of a set, or `count` of them drawn at random, in the set's order."""
+    about = read_json(description)
+    labels = read_table(manifest, "label")["label"]
+    rows = np.arange(len(labels))
+    if count is not None:
+        if count > len(rows):
+            key = f"models.{arguments.name}.train.database.rows"
+            raise InputError(f"{key}: {count} exceeds the {len(rows)} images of {about['name']}")
+        drawn = np.random.default_rng(derive_seed(arguments.seed, "database", arguments.name)).permutation(len(rows))
+        rows = np.sort(drawn[:count])
+    labels = labels[rows]
+    if labels.min(initial=0) < 0 or labels.max(initial=0) >= arguments.classes:
+        raise InputError(
+            f"models.{arguments.name}.train: {about['name']} has labels {labels.min()} to {labels.max()}; "
+            f"allowed: 0 to {arguments.classes - 1} (`classes` is {arguments.classes})"
+        )
+    blocks, skipped = [], {}
+    with Progress(f"read {about['name']}", len(rows), "images", job.log) as progress:
+        for block, images, bad in read_blocks(open_described(about), rows, 512):
+            blocks.append(images)
+            skipped |= bad
+            progress.advance(block.stop - block.start)
+    job.say(check_skipped(skipped, len(rows), arguments.skip_limit))
+    good = usable(len(rows), skipped)
+    return Pictures(np.concatenate(blocks)[good], labels[good], rows[good])
+
+
+def make_model(arguments: argparse.Namespace, settings: dict[str, Any], extractor: Any, rows: int) -> Any:
+    """The network before training, with the features of the extractor and an empty memory of `rows` images."""
+    from nndefense.defenses.racnn_training import start_from
+    from nndefense.models.build import build_model
+
+    recipe, seed = settings["train"], derive_seed(arguments.seed, "train", arguments.name) % (1 << 31)
+    options = {key: recipe[key] for key in ("engine", "finetune", "hidden", "neighbors", "projection")}
+    labels = recipe["use_labels"]
+    options["use_labels"] = not recipe["finetune"] if labels is None else labels
+    options |= {"base": extractor.architecture, "rows": rows, "seed": seed, **recipe["lsh"]}
+    model = build_model(
+        settings["architecture"], arguments.classes, settings["mean"], settings["std"], seed=seed, options=options
+    )
+    start_from(model, extractor)
+    return model
+
+
+def features_of(model: Any, pictures: Pictures, what: str, batch: int, job: Job) -> Any:
+    """Features of the images as the network has them now, (n, D) on the CPU."""
+    from nndefense.defenses.racnn_training import features_of
+
+    with Progress(f"features of the {what}", len(pictures.images), "images", job.log) as progress:
+        return features_of(model, model.net.phi, pictures.images, batch, progress.advance)
+
+
+def prepare(
+    arguments: argparse.Namespace, recipe: dict[str, Any], model: Any, memory: Pictures, pictures: Pictures, job: Job
+) -> tuple[Any, dict[str, float]]:
+    """Fill the memory. What training minimises, and how well a hashed search finds neighbours (empty for an exact one).
+
+    Before training, the features that are trained and those of the search are the same.
+    """
+    import torch
+
+    from nndefense.defenses import racnn_training
+
+    net, same_set = model.net, recipe["images"] == recipe["database"]["images"]
+    stored = features_of(model, memory, "database", arguments.batch, job)
+    net.memory.fill(racnn_training.keys_of(net, stored), stored, torch.from_numpy(memory.labels.astype(np.int64)))
+    features = stored
+    if not (same_set and np.array_equal(memory.rows, pictures.rows)):
+        features = features_of(model, pictures, "training images", arguments.batch, job)
+    keys = racnn_training.keys_of(net, features)
+    own = racnn_training.own_places(memory.rows, pictures.rows, same_set)
+    neighbors = racnn_training.training_neighbors(net, keys, own, recipe["neighbors"])
+    job.say(f"{(own >= 0).sum():,} of {len(own):,} training images are in memory and left out of their own neighbours")
+    quality = {}
+    if net.memory.engine == "lsh":
+        quality = racnn_training.lsh_quality(net.memory, keys[:RECALL_SAMPLE], recipe["neighbors"])
+        job.say(
+            f"hashed search: recall@{recipe['neighbors']} {quality['recall']:.4f}, {quality['candidates']:,.1f} "
+            f"candidates of {len(memory.rows):,} per query, all rows searched for {quality['exhaustive']:.2%} of them"
+        )
+    if not recipe["finetune"]:
+        return racnn_training.FrozenFeatures(features, neighbors), quality
+    return racnn_training.FineTuning(memory.images, neighbors, recipe["ordinary"], recipe["mixup"]), quality
+
+
+def decisive(arguments: argparse.Namespace, settings: dict[str, Any], memory: Pictures, device: str) -> dict[str, Any]:
+    """All that decides the weights, besides the training images: settings, processor, extractor, database, code."""
+    extractor = read_json(arguments.extractor)
+    entries = [architecture_entry(name) for name in (settings["architecture"], extractor["architecture"])]
+    registered = [file for entry in entries if (file := module_file(entry.partition(":")[0]))]
+    code = {file for start in [Path(__file__).resolve(), *registered] for file in (start, *used_modules(start))}
+    return {
+        "code": [file_sha256(file) for file in sorted(code)],
+        "database": [hashlib.sha256(np.ascontiguousarray(part)).hexdigest() for part in memory],
+        "device": device,
+        "extractor": extractor["weights_sha256"],
+        "settings": [arguments.name, arguments.classes, arguments.seed, arguments.threads, settings],
+    }
+
+
+def main(arguments: argparse.Namespace, job: Job) -> None:
+    device = job.torch_device()
+    from nndefense.models.checkpoint import open_checkpoint, save_checkpoint
+    from nndefense.models.train import train
+    from nndefense.models.training_files import read_state, write_state
+    from nndefense.models.training_state import fingerprint
+
+    settings = json.loads(arguments.model)
+    recipe = settings["train"]
+    extractor, origin = open_checkpoint(arguments.extractor)
+    pictures = read_pictures(arguments, job, arguments.images, arguments.manifest)
+    memory = read_pictures(arguments, job, arguments.database, arguments.database_manifest, recipe["database"]["rows"])
+    model = make_model(arguments, settings, extractor, len(memory.images)).to(device)
+    objective, quality = prepare(arguments, recipe, model, memory, pictures, job)
+    facts = fingerprint(decisive(arguments, settings, memory, device), pictures.images, pictures.labels)
+    stored = Path(arguments.weights).with_name(STATE)
+    state, sentence = read_state(stored, facts)
+    job.say(sentence)
+    steps = recipe["epochs"] * max(1, len(pictures.images) // recipe["batch"])
+    with Progress(f"train {arguments.name}", steps, "steps", job.log) as progress:
+        history = train(
+            model,
+            pictures.images,
+            pictures.labels,
+            epochs=recipe["epochs"],
+            batch=recipe["batch"],
+            learning_rate=recipe["learning_rate"],
+            weight_decay=recipe["weight_decay"],
+            flip=recipe["flip"],
+            augment=recipe["finetune"],
+            seed=derive_seed(arguments.seed, "train", arguments.name) % (1 << 31),
+            device=device,
+            threads=arguments.threads,
+            objective=objective,
+            parameters=model.net.trainable(),
+            resume=state,
+            on_epoch=lambda reached: write_state(stored, reached, facts),
+            on_step=lambda epoch, step, _, loss: progress.advance(
+                step - progress.done, f"epoch {epoch}, loss {loss:.3f}"
+            ),
+        )
+    for entry in history:
+        job.say("epoch {epoch}: loss {loss:.4f}, training accuracy {accuracy:.4f}".format(**entry))
+    if recipe["finetune"]:
+        refreshed = features_of(model, memory, "database after training", arguments.batch, job)
+        model.net.memory.features.copy_(refreshed)
+    about = {key: settings[key] for key in ("architecture", "mean", "std")}
+    about |= {"name": arguments.name, "classes": arguments.classes, "options": model.net.description()}
+    about["provenance"] = {
+        "trained_on": recipe["images"],
+        "images": len(pictures.images),
+        "recipe": recipe,
+        "history": history,
+        "extractor": {"name": origin["name"], "weights_sha256": origin["weights_sha256"]},
+        "hashed_search": quality or None,
+    }
+    write_history(arguments.history, history)
+    save_checkpoint(arguments.weights, arguments.description, model, about)
+    stored.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    options = parser(__doc__, torch=True)
+    options.add_argument("--name", required=True, help="name of the model")
+    options.add_argument("--model", required=True, help="its settings, as JSON")
+    options.add_argument("--classes", type=int, required=True)
+    options.add_argument("--extractor", required=True, help="model.json of the network whose features are used")
+    options.add_argument("--manifest", required=True, help="manifest.parquet of the training set")
+    options.add_argument("--images", required=True, help="set.json of the training set")
+    options.add_argument("--database-manifest", required=True, help="manifest.parquet of the set that memory is from")
+    options.add_argument("--database", required=True, help="set.json of the set that memory is from")
+    options.add_argument("--batch", type=int, default=250, help="images per forward pass where nothing is trained")
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--skip-limit", type=float, default=0.01, help="largest share of unreadable images")
+    options.add_argument("--weights", required=True, help="safetensors to write")
+    options.add_argument("--description", required=True, help="JSON to write")
+    options.add_argument("--history", required=True, help="CSV to write")
+    run(main, options.parse_args())
