@@ -5,45 +5,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nndefense.command import Job, parser, run
 from nndefense.defenses import TRAINING
-from nndefense.errors import InputError
-from nndefense.files import file_sha256, read_json, read_table
-from nndefense.images.description import open_described, read_blocks
+from nndefense.files import file_sha256, read_json
 from nndefense.models.architectures import architecture_entry
 from nndefense.models.history import write_history
+from nndefense.pictures import read_pictures
 from nndefense.progress import Progress
 from nndefense.registry import make
 from nndefense.seeds import derive_seed
-from nndefense.skipped import check_skipped, usable
 from nndefense.sources import module_file, used_modules
 
 # Keys of a recipe that are no options of its method.
 COMMON = ("images", "epochs", "batch", "learning_rate", "weight_decay", "flip", "threads")
 STATE = "training.state"
-
-
-def read_training_images(arguments: argparse.Namespace, job: Job) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 images (n, H, W, 3) and labels (n,) of the readable rows."""
-    description = read_json(arguments.images)
-    labels = read_table(arguments.manifest, "label")["label"]
-    if labels.min(initial=0) < 0 or labels.max(initial=0) >= arguments.classes:
-        raise InputError(
-            f"models.{arguments.name}.train.images: {description['name']} has labels {labels.min()} to {labels.max()}; "
-            f"allowed: 0 to {arguments.classes - 1} (`classes` is {arguments.classes})"
-        )
-    rows = np.arange(len(labels))
-    blocks, skipped = [], {}
-    with Progress(f"read {description['name']}", len(rows), "images", job.log) as progress:
-        for block, images, bad in read_blocks(open_described(description), rows, 512):
-            blocks.append(images)
-            skipped |= bad
-            progress.advance(block.stop - block.start)
-    job.say(check_skipped(skipped, len(rows), arguments.skip_limit))
-    good = usable(len(rows), skipped)
-    return np.concatenate(blocks)[good], labels[good]
 
 
 def initial_model(arguments: argparse.Namespace, settings: dict[str, Any], seed: int) -> Any:
@@ -95,7 +70,14 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
 
     settings = json.loads(arguments.model)
     recipe = settings["train"]
-    images, labels = read_training_images(arguments, job)
+    images, labels, _ = read_pictures(
+        job,
+        arguments.images,
+        arguments.manifest,
+        key=f"models.{arguments.name}.train.images",
+        classes=arguments.classes,
+        skip_limit=arguments.skip_limit,
+    )
     seed = derive_seed(arguments.seed, "train", arguments.name)
     model = initial_model(arguments, settings, seed)
     facts = fingerprint(decisive(arguments, settings, device), images, labels)

@@ -7,62 +7,22 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from nndefense.command import Job, parser, run
-from nndefense.errors import InputError
-from nndefense.files import file_sha256, read_json, read_table
-from nndefense.images.description import open_described, read_blocks
+from nndefense.files import file_sha256, read_json
 from nndefense.models.architectures import architecture_entry
 from nndefense.models.history import write_history
+from nndefense.pictures import Pictures, read_pictures
 from nndefense.progress import Progress
 from nndefense.seeds import derive_seed
-from nndefense.skipped import check_skipped, usable
 from nndefense.sources import module_file, used_modules
 
 STATE = "training.state"
 # Of the training images, for the recall of the hashed search.
 RECALL_SAMPLE = 1000
-
-
-class Pictures(NamedTuple):
-    """uint8 images (n, H, W, 3), labels (n,) and row ids (n,) of the readable rows that were drawn from a set."""
-
-    images: np.ndarray
-    labels: np.ndarray
-    rows: np.ndarray
-
-
-def read_pictures(
-    arguments: argparse.Namespace, job: Job, description: str, manifest: str, count: int | None = None
-) -> Pictures:
-    """All images of a set, or `count` of them drawn at random, in the set's order."""
-    about = read_json(description)
-    labels = read_table(manifest, "label")["label"]
-    rows = np.arange(len(labels))
-    if count is not None:
-        if count > len(rows):
-            key = f"models.{arguments.name}.train.database.rows"
-            raise InputError(f"{key}: {count} exceeds the {len(rows)} images of {about['name']}")
-        drawn = np.random.default_rng(derive_seed(arguments.seed, "database", arguments.name)).permutation(len(rows))
-        rows = np.sort(drawn[:count])
-    labels = labels[rows]
-    if labels.min(initial=0) < 0 or labels.max(initial=0) >= arguments.classes:
-        raise InputError(
-            f"models.{arguments.name}.train: {about['name']} has labels {labels.min()} to {labels.max()}; "
-            f"allowed: 0 to {arguments.classes - 1} (`classes` is {arguments.classes})"
-        )
-    blocks, skipped = [], {}
-    with Progress(f"read {about['name']}", len(rows), "images", job.log) as progress:
-        for block, images, bad in read_blocks(open_described(about), rows, 512):
-            blocks.append(images)
-            skipped |= bad
-            progress.advance(block.stop - block.start)
-    job.say(check_skipped(skipped, len(rows), arguments.skip_limit))
-    good = usable(len(rows), skipped)
-    return Pictures(np.concatenate(blocks)[good], labels[good], rows[good])
 
 
 def make_model(arguments: argparse.Namespace, settings: dict[str, Any], extractor: Any, rows: int) -> Any:
@@ -148,8 +108,18 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     settings = json.loads(arguments.model)
     recipe = settings["train"]
     extractor, origin = open_checkpoint(arguments.extractor)
-    pictures = read_pictures(arguments, job, arguments.images, arguments.manifest)
-    memory = read_pictures(arguments, job, arguments.database, arguments.database_manifest, recipe["database"]["rows"])
+    common = {"classes": arguments.classes, "skip_limit": arguments.skip_limit}
+    key = f"models.{arguments.name}.train"
+    pictures = read_pictures(job, arguments.images, arguments.manifest, key=f"{key}.images", **common)
+    memory = read_pictures(
+        job,
+        arguments.database,
+        arguments.database_manifest,
+        key=f"{key}.database",
+        count=recipe["database"]["rows"],
+        seed=derive_seed(arguments.seed, "database", arguments.name),
+        **common,
+    )
     model = make_model(arguments, settings, extractor, len(memory.images)).to(device)
     objective, quality = prepare(arguments, recipe, model, memory, pictures, job)
     facts = fingerprint(decisive(arguments, settings, memory, device), pictures.images, pictures.labels)
