@@ -13,7 +13,7 @@ from nndefense.report.outcomes import Cell
 from nndefense.retrieval.bootstrap import paired_bootstrap
 from nndefense.retrieval.rows import format_rows
 
-from .synthetic import BASE, expected, outcomes
+from .synthetic import BASE, OTHERS, expected, outcomes
 
 IDS = [claim.id for claim in CLAIMS]
 
@@ -247,3 +247,25 @@ def test_claims_as_text():
     assert places == sorted(places)
     assert format_rows(rows, COLUMNS).splitlines()[0] == ",".join(COLUMNS)
     assert len(format_rows(rows, COLUMNS).splitlines()) == len(rows) + 1
+
+
+def test_a_retrained_defence_counts_by_its_own_gradients_where_they_do_more_harm():
+    (claim,) = (claim for claim in CLAIMS if claim.id == "T2.knn_best_gray")
+    found = outcomes(n=1000)
+    cell = next(one for one in found if (one.defense, one.setting, one.epsilon) == ("alp", "gray_box", 0.06))
+
+    def effect(transfer: float, own: float | None) -> float:
+        """Of the nearest-neighbour defence over the best other, which is ALP where its accuracy is high."""
+        changed = dict(found)
+        changed[cell] = np.arange(1000) < 1000 * transfer
+        if own is not None:
+            changed[cell._replace(setting="gray_box-alp")] = np.arange(1000) < 1000 * own
+        (row,) = judge([claim], changed, BASE, resamples=200)
+        return row["effect"]
+
+    alone = effect(0.0, None)
+    knn = effect(0.9, None) + 0.9
+    assert alone == pytest.approx(knn - OTHERS["image_quilting"][1], abs=1e-9)
+    assert effect(0.9, 0.6) == pytest.approx(knn - 0.6, abs=1e-9)
+    assert effect(0.6, 0.9) == pytest.approx(knn - 0.6, abs=1e-9)
+    assert effect(0.9, 0.0) == pytest.approx(alone, abs=1e-9)

@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from nndefense.report.accuracy_grid import row_name
 from nndefense.report.effects import condition, minus, one
 from nndefense.report.judge import Claim, Comparison, Region
 from nndefense.report.names import defense_name, thousands
+from nndefense.report.outcomes import cells_of
 from nndefense.report.select import (
     Row,
     at_base_attack,
@@ -99,13 +102,26 @@ def other_defences(rows: list[Row], base: Base, setting: str) -> list[Row]:
     return [settle(matching(others, defense=name), base)[0] for name in distinct(others, "defense")]
 
 
-def knn_minus_others(rows: list[Row], base: Base) -> list[Comparison]:
-    """The nearest-neighbour defence minus every other defence, gray box."""
-    ours = best_knn(rows, base, "gray_box")
-    found = []
-    for row in other_defences(rows, base, "gray_box"):
-        found += minus(f"{row_name(ours) if ours else ''} minus {defense_name(row['defense'])}", ours, row)
-    return found
+def knn_minus_best(rows: list[Row], base: Base) -> list[Comparison]:
+    """The nearest-neighbour defence minus the best other defence, gray box.
+
+    A network of its own counts by the lower of its accuracies under transfer and under its own gradients.
+    """
+    ours, others = best_knn(rows, base, "gray_box"), other_defences(rows, base, "gray_box")
+    if ours is None or not others:
+        return []
+    cells, attackers = [ours], []
+    for row in others:
+        own = other_defences(rows, base, f"gray_box-{row['defense']}")
+        readings = [row, *matching(own, defense=row["defense"])]
+        attackers.append(slice(len(cells), len(cells) + len(readings)))
+        cells += readings
+
+    def lead(a: np.ndarray) -> np.ndarray:
+        return a[..., 0] - np.max([a[..., place].min(axis=-1) for place in attackers], axis=0)
+
+    names = ", ".join(defense_name(row["defense"]) for row in others)
+    return [Comparison(f"{row_name(ours)} minus the best of {names}", cells_of(cells), lead)]
 
 
 def quilting_minus_knn(rows: list[Row], base: Base) -> list[Comparison]:
@@ -164,9 +180,9 @@ TABLE_CLAIMS = (
         "T2.knn_best_gray",
         "Table 2, §5.3",
         "In the gray-box setting the nearest-neighbour defence beats the other defences.",
-        "accuracy with the targeted database minus that of each other defence, gray box",
+        "accuracy with the targeted database minus that of the best other defence, gray box",
         POSITIVE,
-        knn_minus_others,
+        knn_minus_best,
     ),
     Claim(
         "T2.quilting_best_black",

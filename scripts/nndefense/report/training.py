@@ -30,7 +30,7 @@ def draw_training(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
         _label(panel, title)
     highest = max(row["loss"] for rows in histories.values() for row in rows)
     axes[0].set_ylim(0, 1.05 * highest)
-    axes[1].set_ylim(0, 1)
+    axes[1].set_ylim(0, 1.03)
     add_legend(figure, [handle(name, **look) for name, look in looks.items()], "Network")
     return figure
 
