@@ -165,7 +165,7 @@ def test_bad_options_are_named(name, option, value):
 
 
 def test_unknown_names_are_told_what_there_is():
-    with pytest.raises(ConfigError, match="defense 'blur' is unknown; allowed: crop_ensemble, ensemble_training, image"):
+    with pytest.raises(ConfigError, match="defense 'blur' is unknown; allowed: crop_ensemble, ensemble"):
         make_defense("blur")
     with pytest.raises(ConfigError, match="'crop_ensemble' has no option 'size'; allowed: crops"):
         make_defense("crop_ensemble", size=3)
