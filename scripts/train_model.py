@@ -9,16 +9,14 @@ from nndefense.command import Job, parser, run
 from nndefense.defenses import TRAINING
 from nndefense.files import file_sha256, read_json
 from nndefense.models.architectures import architecture_entry
-from nndefense.models.history import write_history
 from nndefense.pictures import read_pictures
-from nndefense.progress import Progress
 from nndefense.registry import make
 from nndefense.seeds import derive_seed
 from nndefense.sources import module_file, used_modules
+from nndefense.training_run import run_training, save_trained
 
 # Keys of a recipe that are no options of its method.
 COMMON = ("images", "epochs", "batch", "learning_rate", "weight_decay", "flip", "threads")
-STATE = "training.state"
 
 
 def initial_model(arguments: argparse.Namespace, settings: dict[str, Any], seed: int) -> Any:
@@ -63,14 +61,9 @@ def decisive(arguments: argparse.Namespace, settings: dict[str, Any], device: st
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
     device = job.torch_device()
-    from nndefense.models.checkpoint import save_checkpoint
-    from nndefense.models.train import train
-    from nndefense.models.training_files import read_state, write_state
-    from nndefense.models.training_state import fingerprint
-
     settings = json.loads(arguments.model)
     recipe = settings["train"]
-    images, labels, _ = read_pictures(
+    pictures = read_pictures(
         job,
         arguments.images,
         arguments.manifest,
@@ -80,39 +73,19 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     )
     seed = derive_seed(arguments.seed, "train", arguments.name)
     model = initial_model(arguments, settings, seed)
-    facts = fingerprint(decisive(arguments, settings, device), images, labels)
-    stored = Path(arguments.weights).with_name(STATE)
-    state, sentence = read_state(stored, facts)
-    job.say(sentence)
-    steps = recipe["epochs"] * max(1, len(images) // recipe["batch"])
-    with Progress(f"train {arguments.name}", steps, "steps", job.log) as progress:
-        history = train(
-            model,
-            images,
-            labels,
-            epochs=recipe["epochs"],
-            batch=recipe["batch"],
-            learning_rate=recipe["learning_rate"],
-            weight_decay=recipe["weight_decay"],
-            flip=recipe["flip"],
-            seed=seed % (1 << 31),
-            device=device,
-            threads=arguments.threads,
-            objective=make_objective(arguments, recipe, device),
-            resume=state,
-            on_epoch=lambda reached: write_state(stored, reached, facts),
-            on_step=lambda epoch, step, _, loss: progress.advance(
-                step - progress.done, f"epoch {epoch}, loss {loss:.3f}"
-            ),
-        )
-    for entry in history:
-        job.say("epoch {epoch}: loss {loss:.4f}, training accuracy {accuracy:.4f}".format(**entry))
-    about = {key: settings[key] for key in ("architecture", "mean", "std")}
-    about |= {"name": arguments.name, "classes": arguments.classes}
-    about["provenance"] = {"trained_on": recipe["images"], "images": len(images), "recipe": recipe, "history": history}
-    write_history(arguments.history, history)
-    save_checkpoint(arguments.weights, arguments.description, model, about)
-    stored.unlink(missing_ok=True)
+    history = run_training(
+        arguments,
+        job,
+        model,
+        pictures,
+        recipe,
+        decisive(arguments, settings, device),
+        device,
+        objective=make_objective(arguments, recipe, device),
+    )
+    count = len(pictures.images)
+    provenance = {"trained_on": recipe["images"], "images": count, "recipe": recipe, "history": history}
+    save_trained(arguments, model, settings, history, provenance=provenance)
 
 
 if __name__ == "__main__":

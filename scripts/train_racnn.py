@@ -14,13 +14,12 @@ import numpy as np
 from nndefense.command import Job, parser, run
 from nndefense.files import file_sha256, read_json
 from nndefense.models.architectures import architecture_entry
-from nndefense.models.history import write_history
 from nndefense.pictures import Pictures, read_pictures
 from nndefense.progress import Progress
 from nndefense.seeds import derive_seed
 from nndefense.sources import module_file, used_modules
+from nndefense.training_run import run_training, save_trained
 
-STATE = "training.state"
 # Of the training images, for the recall of the hashed search.
 RECALL_SAMPLE = 1000
 
@@ -100,10 +99,7 @@ def decisive(arguments: argparse.Namespace, settings: dict[str, Any], memory: Pi
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
     device = job.torch_device()
-    from nndefense.models.checkpoint import open_checkpoint, save_checkpoint
-    from nndefense.models.train import train
-    from nndefense.models.training_files import read_state, write_state
-    from nndefense.models.training_state import fingerprint
+    from nndefense.models.checkpoint import open_checkpoint
 
     settings = json.loads(arguments.model)
     recipe = settings["train"]
@@ -122,41 +118,22 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     )
     model = make_model(arguments, settings, extractor, len(memory.images)).to(device)
     objective, quality = prepare(arguments, recipe, model, memory, pictures, job)
-    facts = fingerprint(decisive(arguments, settings, memory, device), pictures.images, pictures.labels)
-    stored = Path(arguments.weights).with_name(STATE)
-    state, sentence = read_state(stored, facts)
-    job.say(sentence)
-    steps = recipe["epochs"] * max(1, len(pictures.images) // recipe["batch"])
-    with Progress(f"train {arguments.name}", steps, "steps", job.log) as progress:
-        history = train(
-            model,
-            pictures.images,
-            pictures.labels,
-            epochs=recipe["epochs"],
-            batch=recipe["batch"],
-            learning_rate=recipe["learning_rate"],
-            weight_decay=recipe["weight_decay"],
-            flip=recipe["flip"],
-            augment=recipe["finetune"],
-            seed=derive_seed(arguments.seed, "train", arguments.name) % (1 << 31),
-            device=device,
-            threads=arguments.threads,
-            objective=objective,
-            parameters=model.net.trainable(),
-            resume=state,
-            on_epoch=lambda reached: write_state(stored, reached, facts),
-            on_step=lambda epoch, step, _, loss: progress.advance(
-                step - progress.done, f"epoch {epoch}, loss {loss:.3f}"
-            ),
-        )
-    for entry in history:
-        job.say("epoch {epoch}: loss {loss:.4f}, training accuracy {accuracy:.4f}".format(**entry))
+    history = run_training(
+        arguments,
+        job,
+        model,
+        pictures,
+        recipe,
+        decisive(arguments, settings, memory, device),
+        device,
+        augment=recipe["finetune"],
+        objective=objective,
+        parameters=model.net.trainable(),
+    )
     if recipe["finetune"]:
         refreshed = features_of(model, memory, "database after training", arguments.batch, job)
         model.net.memory.features.copy_(refreshed)
-    about = {key: settings[key] for key in ("architecture", "mean", "std")}
-    about |= {"name": arguments.name, "classes": arguments.classes, "options": model.net.description()}
-    about["provenance"] = {
+    provenance = {
         "trained_on": recipe["images"],
         "images": len(pictures.images),
         "recipe": recipe,
@@ -164,9 +141,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
         "extractor": {"name": origin["name"], "weights_sha256": origin["weights_sha256"]},
         "hashed_search": quality or None,
     }
-    write_history(arguments.history, history)
-    save_checkpoint(arguments.weights, arguments.description, model, about)
-    stored.unlink(missing_ok=True)
+    save_trained(arguments, model, settings, history, options=model.net.description(), provenance=provenance)
 
 
 if __name__ == "__main__":
