@@ -52,8 +52,9 @@ def rest_between_jobs():
     next, so that they multiply with every job that ends: after hundreds the main process fills a core. Jobs on this
     machine need no limit.
     """
-    if workflow.local_exec and hasattr(workflow.scheduler, "job_rate_limiter"):
-        workflow.scheduler.job_rate_limiter = None
+    scheduler = getattr(workflow, "scheduler", None)
+    if workflow.local_exec and hasattr(scheduler, "job_rate_limiter"):
+        scheduler.job_rate_limiter = None
 
 
 # Jobs run with the Python that runs Snakemake, also where its environment is not activated; conda brings its own.

@@ -61,8 +61,11 @@ class ReportPlan:
         return ["<results>/overview.html", *(f"<results>/captions/{name}.rst" for name in self.shown())]
 
     def captioned_config(self) -> dict[str, Any]:
-        """The part of the configuration that captions tell about."""
-        keys = ("attacks", "base", "classes", "dataset", "models", "pools", "queries", "sizes", "surrogate", "target")
+        """The part of the configuration that captions tell about, and no more: a change of it writes them anew."""
         config = self._plan.config
-        images = {name: {"kind": settings["kind"]} for name, settings in config["images"].items()}
-        return {key: config[key] for key in keys} | {"images": images}
+        keys = ("base", "classes", "dataset", "pools", "queries", "sizes", "surrogate", "target")
+        told = {key: config[key] for key in keys}
+        told["attacks"] = {key: config["attacks"][key] for key in ("epsilons", "methods", "settings")}
+        told["images"] = {name: {"kind": settings["kind"]} for name, settings in config["images"].items()}
+        told["models"] = {name: config["models"][name] for name in self._plan.models()}
+        return told
