@@ -1,0 +1,1 @@
+"""What every script and package uses: errors, files, seeds, progress, devices, the command line. No torch."""

@@ -1,0 +1,86 @@
+"""What every script has in common: argument parsing, its log, one-line errors, processor and threads."""
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import TextIO
+
+from nndefense.core.devices import claim_device
+from nndefense.core.errors import FileFault, NNDefenseError
+
+
+class Job:
+    """One run of a script: where it logs and what it computes on."""
+
+    def __init__(self, log: TextIO, gpus: int, threads: int) -> None:
+        self.log = log
+        self.threads = threads
+        self.device = "cpu"
+        self._gpus = gpus
+
+    def say(self, message: str) -> None:
+        """Write a line to the log."""
+        print(message, file=self.log, flush=True)
+
+    def torch_device(self) -> str:
+        """Claim a processor and set torch's threads; call it before the first use of torch. "cpu" or "cuda"."""
+        self.device, sentence = claim_device(self._gpus)
+        import torch
+
+        if self.device == "cuda" and not torch.cuda.is_available():
+            self.device, sentence = "cpu", "computes on the CPU (this torch has no usable CUDA)"
+        torch.set_num_threads(self.threads)
+        self.say(f"{sentence}, {self.threads} threads, torch {torch.__version__}")
+        return self.device
+
+
+def parser(description: str | None, *, torch: bool = False) -> argparse.ArgumentParser:
+    """An argument parser with the options that all scripts share."""
+    parsed = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parsed.add_argument("--log", help="file for progress and errors (default: standard error)")
+    parsed.add_argument("--threads", type=int, default=os.cpu_count(), help="threads to compute with")
+    if torch:
+        parsed.add_argument("--gpus", type=int, default=1, help="0: compute on the CPU")
+    return parsed
+
+
+def need_options(parsed: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Adds the options of what a component needs: files with the need of each, their readers, and small values."""
+    parsed.add_argument("--roles", nargs="*", default=[], help="what each of --files is needed for")
+    parsed.add_argument("--files", nargs="*", default=[], help="files that the components need")
+    parsed.add_argument(
+        "--readers", default="{}", help="how the files of a need are read, MODULE:NAME by need, as JSON"
+    )
+    parsed.add_argument("--facts", default="{}", help="small values by need, as JSON")
+    return parsed
+
+
+def run(main: Callable[[argparse.Namespace, Job], None], arguments: argparse.Namespace) -> None:
+    """Run `main`; known errors become one line and exit code 1, unknown ones a traceback in the log as well."""
+    log = sys.stderr
+    if arguments.log:
+        os.makedirs(os.path.dirname(arguments.log) or ".", exist_ok=True)
+        log = open(arguments.log, "w", encoding="utf-8")  # noqa: SIM115
+    start = time.monotonic()
+    try:
+        main(arguments, Job(log, getattr(arguments, "gpus", 0), arguments.threads))
+    except NNDefenseError as error:
+        _stop(f"error: {error}", log)
+    except OSError as error:
+        _stop(f"error: {FileFault(error)}", log)
+    except MemoryError:
+        _stop("error: out of memory; lower `batch` in the configuration", log)
+    except Exception:
+        _stop(traceback.format_exc(), log)
+    print(f"finished in {time.monotonic() - start:.1f} s", file=log, flush=True)
+
+
+def _stop(message: str, log: TextIO) -> None:
+    for stream in {log, sys.stderr}:
+        print(message, file=stream, flush=True)
+    sys.exit(1)

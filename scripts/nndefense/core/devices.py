@@ -1,0 +1,55 @@
+"""Which processor a job computes on. Claim before importing torch or faiss: both bind to devices at first use.
+
+Snakemake's `gpu` resource only counts; nothing assigns devices. Jobs on one machine share them out by lock files,
+which the system releases when a job ends, however it ends.
+"""
+
+import fcntl
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import IO
+
+_held: list[IO] = []
+
+
+def visible_gpus() -> list[str]:
+    """Device ids of this machine's NVIDIA GPUs, or those CUDA_VISIBLE_DEVICES already names (as Slurm sets it)."""
+    preset = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if preset is not None:
+        return [name for name in preset.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
+    try:
+        answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return re.findall(r"^GPU (\d+):", answer.stdout, flags=re.MULTILINE)
+
+
+def claim_device(gpus: int) -> tuple[str, str]:
+    """Claim one device for this process; returns ("cuda" or "cpu", a sentence for the log).
+
+    `gpus`: what Snakemake granted; 0 means compute on the CPU. With more jobs than devices, jobs share.
+    """
+    if gpus < 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        return "cpu", "computes on the CPU (gpu=0)"
+    names = visible_gpus()
+    if not names:
+        return "cpu", "computes on the CPU (no GPU found)"
+    folder = Path(tempfile.gettempdir()) / f"nndefense-gpu-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        handle = open(folder / f"{re.sub(r'[^0-9A-Za-z-]', '_', name)}.lock", "w")  # noqa: SIM115
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.close()
+            continue
+        _held.append(handle)
+        os.environ["CUDA_VISIBLE_DEVICES"] = name
+        return "cuda", f"computes on GPU {name}"
+    name = names[os.getpid() % len(names)]
+    os.environ["CUDA_VISIBLE_DEVICES"] = name
+    return "cuda", f"shares GPU {name} (all {len(names)} are claimed)"

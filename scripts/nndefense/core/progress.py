@@ -1,0 +1,71 @@
+"""Progress of long work: items per second and time left, in the job's log, and as a bar on a terminal."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TextIO
+
+LOG_EVERY_SECONDS = 5.0
+
+
+class Progress:
+    """Counts items; writes a line to `log` every few seconds and draws a tqdm bar where stderr is a terminal.
+
+    Use as a context manager: `with Progress("attack", total=1000, unit="images", log=handle) as progress:`.
+    """
+
+    def __init__(self, task: str, total: int, unit: str, log: TextIO | None = None) -> None:
+        self.task, self.total, self.unit, self.log = task, total, unit, log
+        self.done = 0
+        self.bar = None
+
+    def __enter__(self) -> "Progress":
+        self.start = self.last = time.monotonic()
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=self.total, desc=self.task, unit=f" {self.unit}", leave=False)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        if kind is None:
+            self._line("done")
+
+    def advance(self, items: int, note: str = "") -> None:
+        """Count `items` more as done; `note` (e.g. the loss) goes with the next line."""
+        self.done += items
+        if self.bar is not None:
+            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(items)
+        now = time.monotonic()
+        if now - self.last >= LOG_EVERY_SECONDS:
+            self.last = now
+            self._line(note)
+
+    def _line(self, note: str) -> None:
+        if self.log is None:
+            return
+        seconds = max(time.monotonic() - self.start, 1e-9)
+        rate = self.done / seconds
+        left = (self.total - self.done) / rate if rate else float("inf")
+        print(
+            f"{self.task}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.1f}/s, "
+            f"{seconds:.0f} s so far, ETA {left:.0f} s{', ' + note if note else ''}",
+            file=self.log,
+            flush=True,
+        )
+
+
+def blocks(total: int, size: int) -> Iterator[slice]:
+    """Consecutive slices of at most `size` that cover range(total)."""
+    for start in range(0, total, size):
+        yield slice(start, min(start + size, total))
+
+
+def counted(items: Iterable, progress: Progress) -> Iterator:
+    """Iterate over `items` and advance `progress` by one each."""
+    for item in items:
+        yield item
+        progress.advance(1)
