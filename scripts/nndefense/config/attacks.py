@@ -1,0 +1,129 @@
+"""Section `attacks`: methods, budgets and threat models."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, WrapValidator, create_model
+from typing_extensions import TypedDict  # typing's own serves pydantic from Python 3.12 on
+
+from nndefense.attacks import ATTACKS
+from nndefense.axes.ball import LINF, RAW, STANDARDIZED
+from nndefense.config.base import Distinct, Name, Section, Several, flat
+from nndefense.core.options import STRICT, Count, Share, read_options, read_summary
+
+ATTACK_OPTIONS: dict[str, type[Section]] = {
+    name: create_model(f"Attack_{name}", __base__=Section, __doc__=read_summary(one.target), **read_options(one.target))
+    for name, one in ATTACKS.items()
+}
+AWARE = tuple(name for name, entry in ATTACKS.items() if "knowledge" in entry.needs)
+
+
+def _methods(name: str, allowed: list[str]) -> Any:
+    """A mapping of some attacks to their options, in the order in which they stand in the configuration."""
+    named = TypedDict(name, {one: ATTACK_OPTIONS[one] for one in allowed}, total=False)
+    named.__pydantic_config__ = STRICT
+
+    def ordered(value: Any, check: Any) -> dict[str, BaseModel]:
+        checked = check(value)
+        if not checked:
+            raise ValueError(f"empty; allowed: one or more of {', '.join(allowed)}")
+        return {one: checked[one] for one in value}
+
+    return Annotated[named, WrapValidator(ordered)]
+
+
+Methods = _methods("Methods", list(ATTACKS))
+LinfMethods = _methods("LinfMethods", [name for name, entry in ATTACKS.items() if str(LINF) in entry.balls])
+Budget = Annotated[float, Field(gt=0, le=1)]
+Budgets = Annotated[list[Budget | Annotated[list[Budget], Field(min_length=1)]], *Several]
+TOGETHER = "those in a list of their own are made, searched and evaluated by the same jobs, as one file"
+
+
+class Packed(Section):
+    """A section with budgets."""
+
+    @property
+    def packs(self) -> list[tuple[float, ...]]:
+        """The budgets, those together that share a file."""
+        return [tuple(flat([one])) for one in self.epsilons]
+
+    @property
+    def values(self) -> list[float]:
+        """The budgets, one by one."""
+        return flat(self.epsilons)
+
+
+class WhiteBox(Section):
+    """Attacks that know of the defence, from databases of the attacker's own."""
+
+    pool: str = Field(description="The defended pool. With overlaps it needs up to twice its largest size in images.")
+    sizes: Annotated[list[Count], Distinct] = Field(
+        [],
+        description="Sizes of attacker's databases that are the first images of the defence's; some of the pool's "
+        "`sizes`.",
+    )
+    overlaps: Annotated[list[Share], Distinct] = Field(
+        [],
+        description="Shares of images in common (0 to 1) of attacker's databases as large as the defence's. At shares "
+        "where the pool is cut anyway (a size over the largest size) no shard is added to it.",
+    )
+    neighbors: Count = Field(50, description="Neighbours the attacker takes per image.")
+    ablated: Literal[AWARE] = Field(
+        "pgd_fs",
+        description="The attack of `attacks.methods` that is run with every database, at `base.epsilon`; all others "
+        "only with the whole one.",
+    )
+
+
+class Linf(Packed):
+    """Attacks within an l-infinity ball, on pixels in [0, 1] (Zhao, Li & Cho 2018, Table 1)."""
+
+    methods: LinfMethods = Field(description="The attacks by name, each with its own options.")
+    epsilons: Budgets = Field(
+        [[0.01, 0.02, 0.04, 0.06, 0.08]],
+        description=f"Budgets, largest change of a pixel (0 to 1, exclusive of 0); {TOGETHER}.",
+    )
+    defenses: Annotated[list[Name], Distinct] = Field(
+        [],
+        description="Some of `defenses`. The target without defence is the baseline; its adversarial images are tried "
+        "on them (transfer), and they are attacked themselves.",
+    )
+    keep: bool = Field(
+        True,
+        description="Keep the attacked images (float32; per network, every attack at every budget). If false they are "
+        "deleted once classified.",
+    )
+
+
+class Attacks(Packed):
+    """Attacks, budgets and threat models; every combination is a query set."""
+
+    methods: Methods = Field(description="The attacks by name, each with its own options.")
+    epsilons: Budgets = Field(
+        description="Budgets, largest normalised l2 distance `|x - x'| / |x|` of an attacked image (0 to 1, exclusive "
+        f"of 0); {TOGETHER}."
+    )
+    settings: Annotated[list[Literal["gray_box", "black_box"]], *Several] = Field(
+        ["gray_box", "black_box"],
+        description="`gray_box`: gradients of the target model; `black_box`: gradients of the surrogate.",
+    )
+    spaces: Annotated[list[Literal[str(RAW), str(STANDARDIZED)]], *Several] = Field(
+        [str(RAW)],
+        description="Pixel space the budget is measured in. `raw01` is the paper's formula on [0, 1] pixels; "
+        "`standardized` is after subtraction of the mean and division by the standard deviation.",
+    )
+    white_box: WhiteBox | None = Field(
+        None,
+        description=f"Attacks that know of the defence ({', '.join(f'`{name}`' for name in AWARE)}), from databases of "
+        "the attacker's own. null for none.",
+    )
+    linf: Linf | None = Field(
+        None,
+        description="Attacks within an l-infinity ball on pixels in [0, 1] (Zhao, Li & Cho 2018, Table 1), on the "
+        "target and on defences; makes `table1_racnn` and `fig_racnn`. null for none.",
+    )
+    budget: Literal["per_image", "dataset_mean"] = Field(
+        "per_image",
+        description="`per_image`: the distance of every image is at most epsilon (Dubey et al. §3.1); `dataset_mean`: "
+        "all images have one radius, and epsilon is their mean distance (Guo et al. 2018).",
+    )
+    batch: Count = Field(125, description="Images attacked at once.")

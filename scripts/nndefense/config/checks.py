@@ -1,0 +1,179 @@
+"""References between keys of a configuration: what one section names must be in another, and fit it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
+from nndefense.config.attacks import AWARE
+from nndefense.config.models import RETRIEVAL, Model, Recipe
+from nndefense.config.sections import Config
+from nndefense.core.errors import ConfigError
+from nndefense.defenses import DEFENSES
+from nndefense.models import ARCHITECTURES
+from nndefense.models.architectures import architecture_entry
+
+AUGMENTED = "racnn"
+
+
+def check(config: Config) -> None:
+    """Raises ConfigError, one line, where keys do not fit each other."""
+    known("queries.images", [config.queries.images], config.images)
+    _check_models(config)
+    _check_pools(config)
+    _check_features(config)
+    _check_attacks(config)
+    _check_white_box(config)
+    _check_defenses(config)
+    _check_base(config)
+
+
+def known(key: str, names: Iterable[Any], allowed: Iterable[Any]) -> None:
+    """Raises ConfigError for the first of the names that is not allowed."""
+    allowed = list(allowed)
+    for name in names:
+        if name not in allowed:
+            raise ConfigError(f"{key}: {name!r} is unknown; allowed: {', '.join(map(str, allowed)) or 'none'}")
+
+
+# -- networks
+
+
+def _check_models(config: Config) -> None:
+    models = config.models
+    known("target", [config.target], models)
+    if config.surrogate is None and "black_box" in config.attacks.settings:
+        raise ConfigError(
+            f"surrogate: missing, attacks in the black box use its gradients; allowed: {', '.join(models)}"
+        )
+    known("surrogate", [config.surrogate] if config.surrogate else [], models)
+    for name, model in models.items():
+        key = f"models.{name}"
+        if sum(one is not None for one in (model.weights, model.pretrained, model.train)) != 1:
+            raise ConfigError(f"{key}: needs exactly one of weights, pretrained, train")
+        try:
+            architecture_entry(model.architecture)
+        except ConfigError:
+            known(f"{key}.architecture", [model.architecture], ARCHITECTURES)
+        if (model.architecture == AUGMENTED) != (model.train is not None and model.train.method == RETRIEVAL):
+            raise ConfigError(f"{key}: architecture {AUGMENTED} and method {RETRIEVAL} need each other")
+        if model.train:
+            _check_recipe(config, f"{key}.train", model, model.train)
+    for name in models:
+        _check_cycle(config, [name])
+
+
+def _check_recipe(config: Config, key: str, model: Model, recipe: Recipe) -> None:
+    known(f"{key}.images", [recipe.images], config.images)
+    known(f"{key}.initial", [recipe.initial] if recipe.initial else [], config.models)
+    known(f"{key}.sources", getattr(recipe, "sources", []), config.models)
+    if recipe.method == RETRIEVAL:
+        _check_retrieval(config, key, model, recipe)
+    elif recipe.initial and (other := config.models[recipe.initial].architecture) != model.architecture:
+        raise ConfigError(f"{key}.initial: {other} cannot start a {model.architecture}")
+
+
+def _check_retrieval(config: Config, key: str, model: Model, recipe: Any) -> None:
+    own = key.split(".")[1]
+    known(f"{key}.extractor", [recipe.extractor], [one for one in config.models if one != own])
+    extractor = config.models[recipe.extractor]
+    if extractor.architecture == AUGMENTED:
+        raise ConfigError(f"{key}.extractor: {recipe.extractor} is a {AUGMENTED} itself, which finds no features")
+    for statistic in ("mean", "std"):
+        if getattr(model, statistic) != getattr(extractor, statistic):
+            raise ConfigError(f"models.{own}.{statistic}: must be that of {recipe.extractor}, the extractor")
+    if recipe.initial:
+        raise ConfigError(f"{key}.initial: training starts from the extractor, leave this out")
+    if recipe.use_labels and recipe.finetune and recipe.mixup:
+        raise ConfigError(f"{key}.use_labels: local mixup would be told the mixed label; allowed: with mixup 0")
+    source, rows = recipe.database.images, recipe.database.rows
+    known(f"{key}.database.images", [source], config.images)
+    there = getattr(config.images[source], "rows", None)
+    if rows and there and rows > there:
+        raise ConfigError(f"{key}.database.rows: {rows} exceeds the {there} images of {source}")
+    # An image of the database is no neighbour of its own.
+    held = rows or there
+    if held and recipe.neighbors >= held:
+        raise ConfigError(f"{key}.neighbors: {recipe.neighbors} needs a database of more images than {held}")
+
+
+def _check_cycle(config: Config, path: list[str]) -> None:
+    for other in config.models[path[-1]].trained_from:
+        if other in path:
+            cycle = " -> ".join([*path[path.index(other) :], other])
+            raise ConfigError(f"models.{other}.train: a model cannot be trained from itself ({cycle})")
+        _check_cycle(config, [*path, other])
+
+
+# -- images and features
+
+
+def _check_pools(config: Config) -> None:
+    for name, pool in config.pools.items():
+        known(f"pools.{name}.images", pool.images, config.images)
+        rows = [getattr(config.images[one], "rows", None) for one in pool.images]
+        if None not in rows and max(pool.sizes) > sum(rows):
+            raise ConfigError(f"pools.{name}: the largest size {max(pool.sizes)} exceeds the pool's {sum(rows)} images")
+
+
+def _check_features(config: Config) -> None:
+    features = config.features
+    known("features.ablation_pools", features.ablation_pools or [], config.pools)
+    known("features.pooled", features.pooled, [one for one in features.names if not one.endswith("-RMAC")])
+
+
+# -- attacks and defences
+
+
+def _check_attacks(config: Config) -> None:
+    votes, kept = config.votes.neighbors, config.index.neighbors
+    if max(votes) > kept:
+        raise ConfigError(f"votes.neighbors: {max(votes)} exceeds index.neighbors = {kept}, the number kept per query")
+    if config.attacks.linf:
+        known("attacks.linf.defenses", config.attacks.linf.defenses, config.defenses)
+
+
+def _check_white_box(config: Config) -> None:
+    white_box, key = config.attacks.white_box, "attacks.white_box"
+    if white_box is None:
+        return
+    known(f"{key}.pool", [white_box.pool], config.pools)
+    aware = [attack for attack in config.attacks.methods if attack in AWARE]
+    if white_box.ablated not in aware:
+        allowed = ", ".join(aware) or f"none, as {' and '.join(AWARE)} are not there"
+        raise ConfigError(f"{key}.ablated: {white_box.ablated!r} is not in attacks.methods; allowed: {allowed}")
+    sizes = config.pools[white_box.pool].sizes
+    if strangers := [size for size in white_box.sizes if size not in sizes]:
+        allowed = ", ".join(map(str, sizes))
+        raise ConfigError(f"{key}.sizes: {strangers[0]} is no size of pool {white_box.pool}; allowed: {allowed}")
+    for overlap in white_box.overlaps:
+        if abs(overlap * sizes[-1] - round(overlap * sizes[-1])) > 1e-6:
+            raise ConfigError(f"{key}.overlaps: {overlap} of {sizes[-1]} images is no whole number of images")
+    if white_box.neighbors > (kept := config.index.neighbors):
+        raise ConfigError(
+            f"{key}.neighbors: {white_box.neighbors} exceeds index.neighbors = {kept}, the number kept per query"
+        )
+
+
+def _check_defenses(config: Config) -> None:
+    for name, defense in config.defenses.items():
+        # Results of defences and of layers stand side by side.
+        if name in (NO_DEFENSE, NEIGHBORS, *config.features.names):
+            raise ConfigError(f"defenses: {name!r} is the name of something else; allowed: any other")
+        known(f"defenses.{name}.model", [defense.model] if defense.model else [], config.models)
+        if "patches" in DEFENSES[defense.kind].needs and config.patches is None:
+            raise ConfigError(f"patches: missing, {name} puts images together from them")
+    if config.patches:
+        known("patches.images", [config.patches.images], config.images)
+
+
+def _check_base(config: Config) -> None:
+    base, votes, attacks = config.base, config.votes, config.attacks
+    unaware = [attack for attack in attacks.methods if attack not in AWARE]
+    known("base.features", [base.features], config.features.names)
+    known("base.epsilon", [base.epsilon], attacks.values)
+    known("base.attack", [base.attack], unaware)
+    known("base.space", [base.space], attacks.spaces)
+    known("base.pool", [base.pool], config.pools)
+    known("base.neighbors", [base.neighbors], votes.neighbors)
+    known("base.weighting", [base.weighting], votes.weightings)
+    known("base.combination", [base.combination], votes.combinations)

@@ -1,0 +1,46 @@
+"""From what stands in the files to the checked configuration."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from nndefense.config.checks import check
+from nndefense.config.messages import one_line
+from nndefense.config.sections import Config
+from nndefense.core.errors import ConfigError
+
+
+def load_config(raw: Mapping[str, Any]) -> Config:
+    """The configuration of what was read from its files, with defaults; `raw` stays as it is.
+
+    Raises:
+        ConfigError: one line that names the key, what is wrong, and what is allowed.
+    """
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(one_line(error, Config, raw)) from None
+    config = resolved(config)
+    check(config)
+    return config
+
+
+def resolved(config: Config) -> Config:
+    """With the sizes of every pool, ascending, the pool of tables and figures, and paths below `data`."""
+    sizes = {name: sorted(pool.sizes or config.sizes) for name, pool in config.pools.items()}
+    pools = {name: pool.model_copy(update={"sizes": sizes[name]}) for name, pool in config.pools.items()}
+    several = [name for name in pools if len(sizes[name]) > 1]
+    base = config.base.model_copy(update={"pool": config.base.pool or (several or list(pools))[-1]})
+    images = {name: _below(config.data, one, "root") for name, one in config.images.items()}
+    models = {name: _below(config.data, one, "weights") for name, one in config.models.items()}
+    return config.model_copy(update={"base": base, "images": images, "models": models, "pools": pools})
+
+
+def _below(data: str, section: Any, key: str) -> Any:
+    path = getattr(section, key, None)
+    if path is None:
+        return section
+    folder, path = (os.path.expanduser(os.path.expandvars(part)) for part in (data, path))
+    return section.model_copy(update={key: os.path.normpath(os.path.join(folder, path))})

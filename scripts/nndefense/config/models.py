@@ -1,0 +1,93 @@
+"""Section `models`: networks, and the recipes by which they are trained."""
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field
+
+from nndefense.config.base import Distinct, Name, Section, Text, registered, union_of, variant
+from nndefense.core.options import Count, NotNegative, Positive
+from nndefense.defenses import TRAINING
+
+STANDARD, RETRIEVAL = "standard", "retrieval_augmented"
+# What the workflow hands over to a method besides its options.
+HANDED = {
+    "ensemble_training": {
+        "sources": (
+            Annotated[list[Name], Distinct],
+            Field(
+                [],
+                description="Other models that make adversarial training images, besides the one in training; one is "
+                "drawn for each batch.",
+            ),
+        )
+    }
+}
+
+
+class Recipe(Section):
+    """Cross-entropy on the images as they are."""
+
+    discriminator: ClassVar[str] = "method"
+
+    method: str = Field(
+        STANDARD,
+        description="`standard`; `ensemble_training`, also on one-step adversarial images of several models (Tramèr et "
+        "al. 2018); `logit_pairing`, also on PGD images, whose logits shall be those of the image (Kannan et al. "
+        "2018); `retrieval_augmented`.",
+    )
+    images: str = Field(description="The image set to train on.")
+    epochs: Count = Field(30, description="Passes over the training set.")
+    batch: Count = Field(128, description="Images per step.")
+    learning_rate: Positive = Field(0.1, description="Peak learning rate.")
+    weight_decay: NotNegative = Field(0.0005, description="Weight decay.")
+    flip: bool = Field(True, description="Mirror half of the images while training.")
+    threads: Count = Field(2, description="Threads to train with. Another number gives (slightly) other weights.")
+    initial: str | None = Field(
+        None, description="Model of the same architecture whose weights training starts from (null = random ones)."
+    )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the method's class."""
+        return self.model_dump(exclude={*Recipe.model_fields, *HANDED.get(self.method, ())})
+
+
+def _recipes() -> dict[str, type[Section]]:
+    registry = {**registered(TRAINING), RETRIEVAL: "nndefense.models.racnn_training:RetrievalTraining"}
+    found = {name: variant(Recipe, name, target, **HANDED.get(name, {})) for name, target in registry.items()}
+    return {STANDARD: variant(Recipe, STANDARD, optional=True), **found}
+
+
+def _with_method(value: Any) -> Any:
+    return {Recipe.discriminator: STANDARD, **value} if isinstance(value, dict) else value
+
+
+METHODS = _recipes()
+Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+class Model(Section):
+    """A network: trained here (`train`), read from a file (`weights`) or published by torchvision (`pretrained`)."""
+
+    architecture: Text = Field(
+        description="`cifar_resnet{6n+2}` (for 32-pixel images), a ResNet of torchvision, e.g. `resnet50`, or `racnn`, "
+        "which is trained by `retrieval_augmented`."
+    )
+    mean: Channels = Field([0.485, 0.456, 0.406], description="Mean of each colour channel that the network subtracts.")
+    std: Channels = Field(
+        [0.229, 0.224, 0.225], description="Standard deviation of each colour channel that the network divides by."
+    )
+    weights: Text | None = Field(
+        None,
+        description="A .safetensors, .pth or .pt file of plain tensors, below `data` unless its path is absolute.",
+    )
+    pretrained: Text | None = Field(None, description="Name of torchvision's published weights, e.g. `IMAGENET1K_V1`.")
+    train: Annotated[union_of(METHODS), BeforeValidator(_with_method)] | None = Field(
+        None, description="Train it here."
+    )
+
+    @property
+    def trained_from(self) -> list[str]:
+        """Names of the models that must be there before this one is trained."""
+        named = [getattr(self.train, key, None) for key in ("initial", "extractor")]
+        return list(dict.fromkeys(name for name in [*named, *getattr(self.train, "sources", [])] if name))

@@ -1,0 +1,166 @@
+"""The whole configuration: its sections, and the keys that stand alone."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nndefense.config.attacks import Attacks
+from nndefense.config.base import Distinct, Name, Section, Several, Text, flat
+from nndefense.config.defenses import Defenses
+from nndefense.config.images import ImageSet, Patches, Pool, Queries, Sizes
+from nndefense.config.models import Model
+from nndefense.core.options import Count, Share, Whole
+
+Layer = Annotated[str, Field(pattern="^conv_[2-5]_[1-9][0-9]*(-RMAC)?$")]
+PlainLayer = Annotated[str, Field(pattern="^conv_[2-5]_[1-9][0-9]*$")]
+
+
+class Features(Section):
+    """What neighbours are compared by."""
+
+    layers: Annotated[list[Layer | Annotated[list[Layer], Field(min_length=1)]], *Several] = Field(
+        description="Layers, `conv_{stage}_{block}` as in He et al. (torchvision's `layer1` is stage 2), before the "
+        "block's last ReLU; `conv_5_1-RMAC` is pooled by R-MAC and compared by the signs of its PCA codes (bits, "
+        "Hamming distance). Those in a list of their own share one forward pass."
+    )
+    pooled: dict[PlainLayer, Count] = Field(
+        {},
+        description="Side of a layer's map after average pooling, by layer; others as in the paper's Table 3 (7, 7, 4, "
+        "1 for stages 2 to 5), at most the map's own side.",
+    )
+    ablation_pools: Annotated[list[Name], Distinct] | None = Field(
+        None, description="Pools that layers other than `base.features` are evaluated on (null = all)."
+    )
+    components: Annotated[int, Field(ge=1, le=4096)] = Field(
+        256, description="Dimensions kept by PCA (fewer where the features or the sample have fewer)."
+    )
+    pca_samples: Annotated[int, Field(ge=2)] = Field(
+        100000, description="Database images the PCA is fitted on, the first of the pool. Paper, 3 million."
+    )
+    batch: Count = Field(250, description="Images per forward pass; halved by itself when memory runs out.")
+    keep: bool = Field(
+        True,
+        description="Keep the features before PCA (large). If false they are deleted once reduced, and computed again "
+        "where another PCA needs them.",
+    )
+
+    @property
+    def passes(self) -> list[list[str]]:
+        """The layers, those together that share a forward pass."""
+        return [flat([one]) for one in self.layers]
+
+    @property
+    def names(self) -> list[str]:
+        """The layers, one by one."""
+        return flat(self.layers)
+
+
+class Index(Section):
+    """The search index of every shard."""
+
+    factory: Text = Field(
+        "Flat",
+        description="FAISS factory string, e.g. `Flat` (exact), `IVF1024,Flat`, `IVF4096,SQ8`. Layers with `-RMAC` "
+        "always have an exact binary index.",
+    )
+    probes: Count | None = Field(
+        None, description="Lists that an inverted-file index visits per query (null = FAISS's own 1; only for `IVF`)."
+    )
+    neighbors: Count = Field(
+        100,
+        description="Nearest neighbours kept per query; every K in `votes`, and of the white box, is at most this.",
+    )
+
+
+class Votes(Section):
+    """How neighbours' predictions are combined; every combination is evaluated from the same neighbour lists."""
+
+    neighbors: Annotated[list[Count], *Several] = Field([50], description="Numbers of neighbours K.")
+    weightings: Annotated[list[Literal["UW", "CBW-E", "CBW-D"]], *Several] = Field(
+        ["UW", "CBW-E", "CBW-D"], description="Weights of the neighbours, uniform or by confidence (paper §4)."
+    )
+    combinations: Annotated[list[Literal["soft", "hard"]], *Several] = Field(
+        ["soft", "hard"],
+        description="`soft` averages probabilities, `hard` counts each neighbour's predicted class (paper, appendix "
+        "C).",
+    )
+
+
+class Base(Section):
+    """The values that tables and figures hold fixed where they do not vary them."""
+
+    features: str = Field(description="One of `features.layers`.")
+    epsilon: float = Field(description="One of `attacks.epsilons`.")
+    attack: str = Field("pgd", description="One of `attacks.methods` that does not know of the defence.")
+    space: str = Field("raw01", description="One of `attacks.spaces`.")
+    pool: str | None = Field(
+        None, description="One of `pools` (null = the last of those with several sizes, or the last of all)."
+    )
+    neighbors: int = Field(50, description="One of `votes.neighbors`.")
+    weighting: str = Field("CBW-D", description="One of `votes.weightings`.")
+    combination: str = Field("soft", description="One of `votes.combinations`.")
+
+
+class Config(Section):
+    """An experiment."""
+
+    run: Annotated[str, Field(pattern="^[A-Za-z0-9_-]*$")] = Field(
+        "", description="Name of the run; its files go to `results/{run}/`. Empty for `results/` itself."
+    )
+    dataset: Text = Field(description="Name of the task in result rows, tables and figures.")
+    seed: Whole = Field(1, description="The seed that every random choice derives from.")
+    environment: Literal["cpu", "gpu"] = Field(
+        "cpu",
+        description="Conda environment of the jobs where Snakemake deploys software (`--sdm conda`), "
+        "`envs/{environment}.yaml`.",
+    )
+    threads: Count = Field(
+        1,
+        description="Threads of a job that runs a network without training it. Jobs run side by side up to `--cores`.",
+    )
+    data: str = Field(
+        "data",
+        description="Folder that relative `root` and `weights` paths start from (`~` and environment variables are "
+        "expanded). On the command line, `--config data=FOLDER`.",
+    )
+    classes: Annotated[int, Field(ge=2)] = Field(description="Number of classes the networks tell apart.")
+    skip_limit: Share = Field(
+        0.01,
+        description="Largest share of unreadable images (0 to 1) a job accepts; it logs and skips them, and fails "
+        "above this.",
+    )
+    images: Annotated[dict[Name, ImageSet], Field(min_length=1)] = Field(
+        description="The image sets by name. `kind` says how one is read, the other keys depend on it."
+    )
+    queries: Queries = Field(description="The test images that are attacked and classified.")
+    models: Annotated[dict[Name, Model], Field(min_length=1)] = Field(
+        description="The networks by name. Each has exactly one of `train`, `weights` and `pretrained`."
+    )
+    target: str = Field(
+        description="The model that classifies and gives the features; gray-box attacks use its gradients."
+    )
+    surrogate: str | None = Field(
+        None, description="The model whose gradients black-box attacks use; required with the setting `black_box`."
+    )
+    pools: Annotated[dict[Name, Pool], Field(min_length=1)] = Field(
+        description="The image databases by name. Each is a seeded permutation of its images, cut into nested "
+        "databases of the given sizes."
+    )
+    sizes: Sizes = Field(description="Database sizes N in images. Larger ones contain smaller ones.")
+    features: Features = Field(description="What neighbours are compared by.")
+    index: Index = Field(default_factory=Index, description="The search index of every shard.")
+    attacks: Attacks = Field(
+        description="Attacks, budgets and threat models; every combination is a set of attacked images."
+    )
+    votes: Votes = Field(
+        default_factory=Votes,
+        description="How neighbours' predictions are combined; every combination is evaluated from the same neighbour "
+        "lists.",
+    )
+    defenses: Defenses = Field(
+        {}, description="The other defences, by a name of your choice; `kind` says which, the other keys depend on it."
+    )
+    patches: Patches | None = Field(
+        None, description="Patches that image quilting puts images together from. null for none."
+    )
+    base: Base = Field(description="The values that tables and figures hold fixed where they do not vary them.")

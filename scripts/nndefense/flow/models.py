@@ -1,0 +1,58 @@
+"""Networks: which are trained, from what, and what they are built of."""
+
+from collections.abc import Iterable
+
+from nndefense.config import Config
+from nndefense.defenses import TRAINING
+from nndefense.images import KINDS
+from nndefense.models.architectures import architecture_entry
+
+
+def trained_models(config: Config, *methods: str) -> list[str]:
+    """Models trained in the workflow; only by these methods where some are named."""
+    recipes = {name: model.train for name, model in config.models.items() if model.train}
+    return [name for name, recipe in recipes.items() if not methods or recipe.method in methods]
+
+
+def used_models(config: Config) -> list[str]:
+    """The target, and the surrogate where there is another one."""
+    return list(dict.fromkeys(name for name in (config.target, config.surrogate) if name))
+
+
+def ancestors(config: Config, models: Iterable[str]) -> list[str]:
+    """These models and all that they are trained from, in the configuration's order."""
+    pending, found = list(models), set()
+    while pending:
+        found.add(model := pending.pop())
+        pending += config.models[model].trained_from
+    return [name for name in config.models if name in found]
+
+
+def curves(config: Config) -> list[str]:
+    """Models trained for this run: those whose histories figure `training` shows."""
+    defending = [one.model for one in config.defenses.values() if one.model]
+    return [name for name in ancestors(config, [*used_models(config), *defending]) if config.models[name].train]
+
+
+def architecture_targets(config: Config, *models: str) -> list[str]:
+    """Registry targets of the architectures of models, and of those that they are built on."""
+    found = []
+    for name in models:
+        extractor = getattr(config.models[name].train, "extractor", None)
+        found.append(architecture_entry(config.models[name].architecture))
+        found += architecture_targets(config, extractor) if extractor else []
+    return sorted(set(found))
+
+
+def image_targets(config: Config, *sets: str) -> list[str]:
+    """Registry targets of the kinds of image sets."""
+    return sorted({KINDS[config.images[name].kind].target for name in sets})
+
+
+def training_targets(config: Config, model: str) -> list[str]:
+    """Registry targets of a model's training images, of its method, and of the networks that training opens."""
+    recipe = config.models[model].train
+    sets = [recipe.images, *([recipe.database.images] if recipe.method == "retrieval_augmented" else [])]
+    method = [TRAINING[recipe.method].target] if recipe.method in TRAINING else []
+    opened = ancestors(config, [model, *config.models[model].trained_from])
+    return [*image_targets(config, *sets), *method, *architecture_targets(config, *opened)]

@@ -1,0 +1,124 @@
+"""What components need: one table that says for each need which files it is and how they are read.
+
+A component names its needs in its registry entry. Rules and scripts pass them on without knowing them.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from nndefense.attacks import ATTACKS
+from nndefense.axes.queries import CLEAN, Pack
+from nndefense.config import Config
+from nndefense.core.registry import Entry
+from nndefense.defenses import DEFENSES
+from nndefense.flow.queries import file_of, method_options, neighbor_packs
+
+READERS = "nndefense.evaluation.context"
+
+
+@dataclass(frozen=True)
+class Case:
+    """The job that something is needed for: a pack of query sets that is attacked or answered."""
+
+    config: Config
+    pack: Pack
+
+
+@dataclass(frozen=True)
+class Need:
+    """Files of a need in the order that its reader takes them (none: this case does without), and small values."""
+
+    read: str
+    files: Callable[[Case], list[str]]
+    facts: Callable[[Case], dict[str, Any]] = lambda case: {}
+
+
+def pooled_sides(config: Config, layers: Iterable[str]) -> dict[str, int]:
+    """Sides of the pooled maps that the configuration changes, of these layers."""
+    return {layer: side for layer, side in config.features.pooled.items() if layer in layers}
+
+
+def _answers(case: Case) -> list[str]:
+    # Extraction has passed these images through the network already.
+    pack = file_of(case.config, case.pack)
+    known = pack == case.pack and pack in neighbor_packs(case.config, case.config.base.features)
+    return [f"<results>/softmax/{case.config.target}/queries/{pack}.npy"] if known else []
+
+
+def _patches(case: Case) -> list[str]:
+    return [f"<results>/patches/{case.config.patches.images}.npy"]
+
+
+def _direction(case: Case) -> list[str]:
+    return [f"<results>/attacks/{case.pack.ball}/{case.pack.threat}/{case.pack.attack}/direction.npz"]
+
+
+def _knowledge(case: Case) -> list[str]:
+    return [f"<results>/attacks/knowledge/{case.pack.threat.database}.npz"]
+
+
+def _neighbor_images(case: Case) -> list[str]:
+    # Pixels of neighbours serve one form of PGD-PR only.
+    if method_options(case.config, case.pack.ball, case.pack.attack).get("form") != "literal":
+        return []
+    pool = case.pack.threat.database.pool
+    sets = [f"<results>/images/{name}/set.json" for name in case.config.pools[pool].images]
+    return [*_knowledge(case), f"<results>/pools/{pool}.parquet", *sets]
+
+
+def _encoder(case: Case) -> list[str]:
+    config = case.config
+    return [f"<results>/pca/{config.target}/{config.base.features}/{case.pack.threat.database.pool}.npz"]
+
+
+def _encoder_facts(case: Case) -> dict[str, Any]:
+    layer = case.config.base.features
+    return {"layer": layer, "pooled": pooled_sides(case.config, [layer])}
+
+
+NEEDS = {
+    "answers": Need(f"{READERS}:read_answers", _answers),
+    "direction": Need(f"{READERS}:read_direction", _direction),
+    "encoder": Need(f"{READERS}:read_encoder", _encoder, _encoder_facts),
+    "knowledge": Need(f"{READERS}:read_knowledge", _knowledge),
+    "neighbor_images": Need(f"{READERS}:read_neighbor_images", _neighbor_images),
+    "patches": Need(f"{READERS}:read_patches", _patches),
+    "retrieval": Need(f"{READERS}:read_retrieval", lambda case: ["<results>/knn.json"]),
+}
+
+
+@dataclass(frozen=True)
+class Needed:
+    """The needs of a job as inputs of its rule: files and, in parallel, the need that each is for; readers; facts."""
+
+    roles: list[str]
+    files: list[str]
+    readers: dict[str, str]
+    facts: dict[str, Any]
+
+
+def needed(config: Config, pack: Pack, *entries: Entry) -> Needed:
+    """What the components of these registry entries need for a pack."""
+    case, roles, files, facts = Case(config, pack), [], [], {}
+    names = list(dict.fromkeys(name for entry in entries for name in entry.needs))
+    for name in names:
+        paths = NEEDS[name].files(case)
+        roles += [name] * len(paths)
+        files += paths
+        if paths and (values := NEEDS[name].facts(case)):
+            facts[name] = values
+    return Needed(roles, files, {name: NEEDS[name].read for name in dict.fromkeys(roles)}, facts)
+
+
+def attack_needs(config: Config, pack: Pack) -> Needed:
+    """What an attack needs, and the defence that it attacks, if there is one."""
+    entries = [ATTACKS[pack.attack]]
+    if pack.threat.defense is not None:
+        entries.append(DEFENSES[config.defenses[pack.threat.defense].kind])
+    return needed(config, pack, *entries)
+
+
+def defense_needs(config: Config, kind: str, pack: Pack = CLEAN) -> Needed:
+    """What a defence needs to answer a pack."""
+    return needed(config, pack, DEFENSES[kind])
