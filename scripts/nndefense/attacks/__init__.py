@@ -1,16 +1,17 @@
-"""Attacks with a normalised l2 budget. Adding one: a file here and a line in ATTACKS.
+"""Attacks within a ball. Adding one: a file here and a line in ATTACKS.
 
-DIRECTED attacks search once for a direction that every budget scales. AWARE attacks know of the retrieval; they run in
-the white-box setting only.
+An attack that needs `direction` searches once for a direction that every budget scales. One that needs `knowledge`
+knows of the retrieval: it runs in the white box. `balls`: those that it works in, where not in all.
 """
 
+from nndefense.core.registry import Entry
+
+L2 = ("raw01", "standardized")
 ATTACKS = {
-    "cw": "nndefense.attacks.cw:CW",
-    "fgsm": "nndefense.attacks.fgsm:FGSM",
-    "ifgsm": "nndefense.attacks.ifgsm:IFGSM",
-    "pgd": "nndefense.attacks.pgd:PGD",
-    "pgd_fs": "nndefense.attacks.pgd_fs:PGDFS",
-    "pgd_pr": "nndefense.attacks.pgd_pr:PGDPR",
+    "cw": Entry("nndefense.attacks.cw:CW", "CW-L2", needs=("direction",), balls=L2),
+    "fgsm": Entry("nndefense.attacks.fgsm:FGSM", "FGSM"),
+    "ifgsm": Entry("nndefense.attacks.ifgsm:IFGSM", "I-FGSM"),
+    "pgd": Entry("nndefense.attacks.pgd:PGD", "PGD"),
+    "pgd_fs": Entry("nndefense.attacks.pgd_fs:PGDFS", "PGD-FS", needs=("knowledge", "encoder"), balls=L2),
+    "pgd_pr": Entry("nndefense.attacks.pgd_pr:PGDPR", "PGD-PR", needs=("knowledge", "neighbor_images"), balls=L2),
 }
-DIRECTED = ("cw",)
-AWARE = ("pgd_fs", "pgd_pr")

@@ -1,75 +1,87 @@
-"""The template that every attack fills in: budget, restarts, selection and measurement are shared."""
+"""The template that every attack fills in: region, restarts, selection and measurement are shared."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from math import isfinite
+from typing import Annotated, Any, ClassVar, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from nndefense.attacks.budget import images_within_budget, per_image, radii
-from nndefense.attacks.space import PixelSpace
-from nndefense.errors import ConfigError, InputError
+from nndefense.attacks import ATTACKS
+from nndefense.attacks.budget import per_image
+from nndefense.attacks.region import Region, Statistics, distances, region_of
+from nndefense.axes.ball import BALLS, Ball
+from nndefense.core.errors import ConfigError, InputError
+from nndefense.core.options import Count, Options
+
+
+class Attackable(Protocol):
+    """A defence bound to a network, as `nndefense.defenses.base.Bound`."""
+
+    model: nn.Module
+
+    def surrogate(self, images: Tensor, *, rows: Tensor, seed: int, draws: int = 1) -> Tensor:
+        """Logits (B, C) of images (B, 3, H, W), differentiable by them."""
+
+
+Target = nn.Module | Callable[[Tensor], Tensor] | Attackable
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What an attack's `perturb` gets; z, low, high and radius are in the budget's pixel space.
+    """What an attack's `perturb` gets.
 
-    images, z: (B, 3, H, W) float32; labels, rows: (B,) int64; radius: (B,) float64; low, high: (1, 3, 1, 1).
-    context: whatever an attack needs besides, e.g. the neighbours' softmax rows for a retrieval-aware attack.
+    Attributes:
+        model: images (B, 3, H, W) in [0, 1] -> logits (B, C).
+        images: (B, 3, H, W) float32. labels, rows: (B,) int64.
+        region: what the attack may choose from; its `center` is the images' z.
+        seed: of random starts.
+        context: whatever an attack needs besides, e.g. the neighbours' softmax rows for a retrieval-aware attack.
     """
 
     model: Callable[[Tensor], Tensor]
     images: Tensor
     labels: Tensor
     rows: Tensor
-    z: Tensor
-    low: Tensor
-    high: Tensor
-    radius: Tensor
-    space: PixelSpace
+    region: Region
     seed: int
-    context: Mapping[str, object] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class AttackResult:
-    """images (B, 3, H, W) float32 in [0,1]; all else (B,).
+    """What an attack found.
 
-    loss_before, loss_after: cross-entropy (nats), NaN if not measured; delta_raw01, delta_standardized:
-    normalised l2 distance in both spaces, float64 (the second NaN without channel statistics); delta: the one
-    that epsilon bounds;
-    saturated: the budget could not be spent, because the box or a zero direction stopped it.
+    Attributes:
+        images: (B, 3, H, W) float32 in [0, 1].
+        loss_before, loss_after: (B,) cross-entropy (nats), NaN if not measured.
+        delta: (B,) float64, the distance that epsilon bounds.
+        deltas: (B,) float64 each, by the name of the ball; standardized: NaN without channel statistics.
+        saturated: (B,) bool, the budget could not be spent, because the box or a zero direction stopped it.
     """
 
     images: Tensor
     loss_before: Tensor
     loss_after: Tensor
     delta: Tensor
-    delta_raw01: Tensor
-    delta_standardized: Tensor
+    deltas: Mapping[str, Tensor]
     saturated: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attack:
+class Attack(Options):
     """Base class. A subclass is a frozen dataclass of options that implements `perturb`.
 
-    restarts: runs per image, of which the one with the highest objective is kept; attacks without randomness
-    take this option away (`field(default=1, init=False)`).
+    Attacks without randomness take the option `restarts` away (`field(default=1, init=False)`).
     """
 
-    restarts: int = 1
+    noun: ClassVar[str] = "attack"
 
-    def __post_init__(self):
-        check_integer("restarts", self.restarts, low=1)
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Keys of `context` that `run` cannot do without."""
-        return ()
+    restarts: Annotated[Count, Field(description="Runs; the one of highest objective is kept for each image.")] = 1
 
     def prepare(self, problem: Problem) -> Problem:
         """Called once a run, before the restarts: the place to check the context and to add to it."""
@@ -85,51 +97,65 @@ class Attack:
 
     def gradient(self, problem: Problem, z: Tensor) -> Tensor:
         """Gradient of the objective by z, (B, 3, H, W) float32, NaN replaced by 0; one pass each way."""
-        with torch.enable_grad():
-            images = problem.space.to_images(z).detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.objective(problem, images).sum(), images)
-        gradient = torch.nan_to_num(gradient.float(), nan=0.0)
-        return gradient if problem.space.name == "raw01" else gradient * problem.space.scale(gradient)
+        gradient = gradient_of(lambda images: self.objective(problem, images), problem.region.to_images(z))
+        return problem.region.to_gradient(gradient.float())
 
     def run(
         self,
-        model: Callable[[Tensor], Tensor],
+        target: Target,
         images: Tensor,
         labels: Tensor,
         *,
         epsilon: float,
-        space: PixelSpace,
+        ball: Ball,
         rows: Tensor,
         seed: int,
-        context: Mapping[str, object] | None = None,
+        statistics: Statistics | None = None,
+        norm: float | None = None,
+        context: Mapping[str, Any] | None = None,
         measure_loss: bool = True,
     ) -> AttackResult:
-        """Attack each image within normalised l2 distance epsilon.
+        """Attack each image within a ball.
 
-        model: images in [0,1] -> logits (B, classes), in eval mode; its weights are frozen meanwhile.
-        images: (B, 3, H, W) float32 in [0,1], any memory format (channels-last is kept); labels: (B,)
-        integer.
-        rows: (B,) integer ids of the images: a random start depends on (seed, row, restart) alone, so the
-        batch split does not matter. measure_loss=False saves the forward passes on the clean and, for one
-        restart, the final images. epsilon=0 returns the images bit-exactly. context: what `needs` names, rows
-        in the order of the images. Raises InputError on unusable arguments.
+        Args:
+            target: a network (images in [0, 1] -> logits (B, classes), in eval mode; its weights are frozen
+                meanwhile), or a bound defence, which is attacked through its surrogate.
+            images: (B, 3, H, W) float32 in [0, 1], any memory format (channels-last is kept).
+            labels: (B,) integer.
+            epsilon: budget; 0 returns the images bit-exactly.
+            ball: what epsilon bounds.
+            rows: (B,) integer ids of the images: a random start depends on (seed, row, restart) alone, so the batch
+                split does not matter.
+            seed: of random starts, >= 0.
+            statistics: the data set's mean and std per channel; needed for standardised pixels.
+            norm: l2 only; the norm that every budget is a share of, instead of each image's own.
+            context: what the attack needs besides, rows in the order of the images.
+            measure_loss: False saves the forward passes on the clean and, for one restart, the final images.
+
+        Raises:
+            InputError: unusable arguments. ConfigError: a ball that the attack, or an option of it, does not fit.
         """
-        _check(model, images, labels, rows, epsilon, seed)
-        context = context or {}
-        if missing := [key for key in self.needs if key not in context]:
-            raise InputError(f"attack {type(self).__name__} needs context {missing[0]!r}; got: {list(context)}")
+        _check(target, images, labels, rows, epsilon, seed)
+        self.check_ball(ball)
         problem = make_problem(
-            model, images, labels, epsilon=epsilon, space=space, rows=rows, seed=seed, context=context
+            target,
+            images,
+            labels,
+            region=region_of(ball, statistics, images.detach(), epsilon, norm),
+            rows=rows,
+            seed=seed,
+            context=context or {},
         )
-        images, radius = problem.images, problem.radius
-        with frozen(model):
+        images, region = problem.images, problem.region
+        with frozen(target):
             before = self._loss(problem, images, measure_loss)
-            best, after, saturated = images.clone(), before, torch.zeros_like(radius, dtype=torch.bool)
+            best, after = images.clone(), before
+            saturated = torch.zeros_like(region.radius, dtype=torch.bool)
             if epsilon > 0:
                 problem = self.prepare(problem)
             for restart in range(self.restarts if epsilon > 0 else 0):
-                z_adv, stuck = self.perturb(problem, restart)
-                candidate = images_within_budget(images, z_adv, radius, space)
+                z, stuck = self.perturb(problem, restart)
+                candidate = region.finished(z)
                 loss = self._loss(problem, candidate, measure_loss or self.restarts > 1)
                 score = self._score(problem, candidate, loss)
                 if restart == 0:
@@ -139,11 +165,22 @@ class Attack:
                     best = torch.where(per_image(worse, best).bool(), candidate, best)
                     after, saturated = torch.where(worse, loss, after), torch.where(worse, stuck, saturated)
                     best_score = torch.where(worse, score, best_score)
-        raw = space.named("raw01").delta(images, best)
-        unknown = torch.full_like(raw, float("nan"))
-        standardized = unknown if space.std is None else space.named("standardized").delta(images, best)
-        delta = raw if space.name == "raw01" else standardized
-        return AttackResult(best, before, after, delta, raw, standardized, saturated)
+        deltas = distances(images, best, statistics)
+        return AttackResult(best, before, after, deltas[str(ball)], deltas, saturated)
+
+    def check_ball(self, ball: Ball) -> None:
+        """Raises ConfigError for a ball that the attack does not work in, by its registry entry."""
+        name = f"{type(self).__module__}:{type(self).__name__}"
+        allowed = next((entry.balls for entry in ATTACKS.values() if entry.target == name), tuple(BALLS))
+        if str(ball) not in allowed:
+            raise ConfigError(f"attack {type(self).__name__} has no form in ball {ball}; allowed: {', '.join(allowed)}")
+
+    def required(self, problem: Problem, name: str) -> Any:
+        """What the context holds by a name. Raises InputError where it lacks it."""
+        if name not in problem.context:
+            got = ", ".join(problem.context) or "nothing"
+            raise InputError(f"attack {type(self).__name__} needs context {name!r}; got: {got}")
+        return problem.context[name]
 
     def _loss(self, problem: Problem, images: Tensor, measure: bool) -> Tensor:
         if not measure:
@@ -160,32 +197,34 @@ class Attack:
 
 
 def make_problem(
-    model: Callable[[Tensor], Tensor],
+    target: Target,
     images: Tensor,
     labels: Tensor,
     *,
-    epsilon: float,
-    space: PixelSpace,
+    region: Region,
     rows: Tensor,
     seed: int,
-    context: Mapping[str, object],
+    context: Mapping[str, Any],
 ) -> Problem:
     """The problem of `Attack.run`, whose arguments these are."""
-    images = images.detach()
-    low, high = space.bounds(images)
+    surrogate = getattr(target, "surrogate", None)
     return Problem(
-        model=model,
-        images=images,
+        model=target if surrogate is None else partial(surrogate, rows=rows, seed=seed),
+        images=images.detach(),
         labels=labels.to(images.device, torch.int64),
         rows=rows,
-        z=space.from_images(images),
-        low=low,
-        high=high,
-        radius=radii(images, epsilon, space),
-        space=space,
+        region=region,
         seed=seed,
         context=context,
     )
+
+
+def gradient_of(objective: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Gradient by the images of an objective (B,), summed: detached, 0 where it is not a number."""
+    with torch.enable_grad():
+        point = images.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(objective(point).sum(), point)
+    return torch.nan_to_num(gradient, nan=0.0)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -194,8 +233,9 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @contextmanager
-def frozen(model: object) -> Iterator[None]:
-    """No weight of the model requires a gradient inside; its flags are as before afterwards."""
+def frozen(target: Target) -> Iterator[None]:
+    """No weight of the attacked network requires a gradient inside; its flags are as before afterwards."""
+    model = network_of(target)
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
     thawed = [parameter for parameter in parameters if parameter.requires_grad]
     for parameter in thawed:
@@ -207,31 +247,13 @@ def frozen(model: object) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def check_integer(name: str, value: object, low: int) -> None:
-    """Raises ConfigError unless value is an integer >= low."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ConfigError(f"attack option {name} is {value!r}; allowed: an integer >= {low}")
+def network_of(target: Target) -> Any:
+    """The network that a bound defence asks, or the target itself."""
+    return target.model if hasattr(target, "surrogate") else target
 
 
-def check_positive(name: str, value: object) -> None:
-    """Raises ConfigError unless value is a finite number > 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (isfinite(value) and value > 0):
-        raise ConfigError(f"attack option {name} is {value!r}; allowed: a finite number > 0")
-
-
-def check_not_negative(name: str, value: object) -> None:
-    """Raises ConfigError unless value is a finite number >= 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (isfinite(value) and value >= 0):
-        raise ConfigError(f"attack option {name} is {value!r}; allowed: a finite number >= 0")
-
-
-def check_choice(name: str, value: object, allowed: tuple[str | bool, ...]) -> None:
-    """Raises ConfigError unless value is one of the allowed ones; 1 is not True."""
-    if not any(value == choice and type(value) is type(choice) for choice in allowed):
-        raise ConfigError(f"attack option {name} is {value!r}; allowed: {', '.join(map(str, allowed))}")
-
-
-def _check(model: object, images: Tensor, labels: Tensor, rows: Tensor, epsilon: float, seed: int) -> None:
+def _check(target: Target, images: Tensor, labels: Tensor, rows: Tensor, epsilon: float, seed: int) -> None:
+    model = network_of(target)
     if isinstance(model, nn.Module) and model.training:
         raise InputError("attack needs the model in eval mode; call model.eval() first")
     if images.ndim != 4 or images.dtype != torch.float32:

@@ -1,27 +1,27 @@
-"""An attack over a whole query set, in batches, as the arrays that its file holds."""
+"""An attack over a whole query set at several budgets, in batches, as the arrays that its file holds."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from nndefense.attacks.base import Attack, AttackResult
+from nndefense.attacks.base import Attack, AttackResult, Target, network_of
 from nndefense.attacks.budget import common_norm
-from nndefense.attacks.space import PixelSpace
+from nndefense.attacks.region import Statistics, space_of
+from nndefense.axes.ball import BALLS, Ball
+from nndefense.axes.numbers import number_text
 from nndefense.models.batching import in_batches
-
-MEASURES = ("loss_before", "loss_after", "delta_raw01", "delta_standardized", "saturated")
 
 
 def attack_in_batches(
     attack: Attack,
-    model: torch.nn.Module,
+    target: Target,
     clean: Mapping[str, np.ndarray],
     *,
-    epsilon: float,
-    space: PixelSpace,
+    epsilons: Sequence[float],
+    ball: Ball,
+    statistics: Statistics | None,
     seed: int,
     batch: int,
     context: Callable[[slice], Mapping[str, Any]],
@@ -30,41 +30,64 @@ def attack_in_batches(
 ) -> dict[str, np.ndarray]:
     """Attack the images of a query set; the batch is halved where memory runs out.
 
-    clean: images (n, 3, H, W) float32 in [0, 1], labels (n,), rows (n,). model: on its device, weights frozen.
-    budget: "per_image" bounds every image's distance by epsilon; "dataset_mean" gives all images one radius, with
-    epsilon the mean distance. context: what the attack needs to know of the images in a slice. on_batch: called after
-    each batch.
-    Returns images, MEASURES, labels and rows, (n, ...) each. Raises as `Attack.run`.
+    Args:
+        attack: the attack.
+        target: a network on its device, weights frozen, or a defence bound to one.
+        clean: images (n, 3, H, W) float32 in [0, 1], labels (n,), rows (n,).
+        epsilons: budgets; each is attacked as if it were the only one.
+        ball: what the budgets bound.
+        statistics: the data set's mean and std per channel.
+        seed: of random starts.
+        batch: images attacked at once.
+        context: what the attack needs to know of the images in a slice.
+        on_batch: called after each batch.
+        budget: "per_image" bounds every image's distance by epsilon; "dataset_mean" (l2) gives all images one radius,
+            with epsilon the mean distance.
+
+    Returns labels and rows, and for each budget, under `{budget}/`: images, loss_before, loss_after, saturated and
+    delta_{ball} of every ball, (n, ...) each. Raises as `Attack.run`.
     """
     tensors = {name: torch.from_numpy(clean[name]) for name in ("images", "labels", "rows")}
-    device = next(model.parameters()).device
-    if budget == "dataset_mean":
-        space = replace(space, budget_norm=common_norm(tensors["images"], space))
+    device = next(network_of(target).parameters()).device
+    shared = budget == "dataset_mean" and ball.norm == "l2"
+    norm = common_norm(tensors["images"], space_of(ball, statistics)) if shared else None
 
-    def attack_rows(rows: slice) -> AttackResult:
+    def attack_rows(epsilon: float, rows: slice) -> AttackResult:
         return attack.run(
-            model,
+            target,
             tensors["images"][rows].to(device).contiguous(memory_format=torch.channels_last),
             tensors["labels"][rows].to(device),
             epsilon=epsilon,
-            space=space,
+            ball=ball,
             rows=tensors["rows"][rows],
             seed=seed,
+            statistics=statistics,
+            norm=norm,
             context=context(rows),
         )
 
-    parts = []
-    for result in in_batches(attack_rows, len(clean["labels"]), batch):
-        parts.append({name: getattr(result, name).contiguous().cpu().numpy() for name in ("images", *MEASURES)})
-        on_batch(result)
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return joined | {"labels": clean["labels"], "rows": clean["rows"]}
+    joined = {"labels": clean["labels"], "rows": clean["rows"]}
+    for epsilon in epsilons:
+        parts = []
+        for result in in_batches(lambda rows, epsilon=epsilon: attack_rows(epsilon, rows), len(clean["labels"]), batch):
+            parts.append(_arrays(result))
+            on_batch(result)
+        for name in parts[0]:
+            joined[f"{number_text(epsilon)}/{name}"] = np.concatenate([part[name] for part in parts])
+    return joined
 
 
-def summarize(arrays: Mapping[str, np.ndarray], space: str, epsilon: float) -> str:
-    """A sentence on measured distances and losses, for the log."""
-    delta = arrays[f"delta_{space}"]
+def _arrays(result: AttackResult) -> dict[str, np.ndarray]:
+    found = {name: getattr(result, name) for name in ("images", "loss_before", "loss_after", "saturated")}
+    found |= {f"delta_{name}": result.deltas[name] for name in BALLS}
+    return {name: values.contiguous().cpu().numpy() for name, values in found.items()}
+
+
+def summarize(arrays: Mapping[str, np.ndarray], ball: Ball, epsilon: float) -> str:
+    """A sentence on measured distances and losses at one budget, for the log."""
+    at = number_text(epsilon)
+    delta = arrays[f"{at}/delta_{ball}"]
     return (
-        f"delta ({space}) mean {delta.mean():.5f}, largest {delta.max():.5f}, budget {epsilon:g}; "
-        f"loss {arrays['loss_before'].mean():.3f} -> {arrays['loss_after'].mean():.3f}"
+        f"delta ({ball}) mean {delta.mean():.5f}, largest {delta.max():.5f}, budget {at}; "
+        f"loss {arrays[f'{at}/loss_before'].mean():.3f} -> {arrays[f'{at}/loss_after'].mean():.3f}"
     )

@@ -4,23 +4,19 @@ No library's search fits: foolbox gives a black image where it fails, moves an i
 rounding errors, and knows the [0, 1] norm alone; torchattacks searches no constant.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from nndefense.attacks.base import (
-    Attack,
-    Problem,
-    check_integer,
-    check_not_negative,
-    check_positive,
-    frozen,
-    make_problem,
-)
-from nndefense.attacks.budget import per_image, scale_to_budget
-from nndefense.attacks.space import PixelSpace, l2_norms
+from nndefense.attacks.base import Attack, Problem, Target, frozen, make_problem
+from nndefense.attacks.budget import per_image
+from nndefense.attacks.region import Statistics, region_of
+from nndefense.attacks.space import l2_norms
+from nndefense.axes.ball import Ball
+from nndefense.core.options import Count, NotNegative, Positive
 
 # Black and white lie at infinity in tanh space; this keeps them at +-7.25, as foolbox does.
 _SHRINK = 0.999999
@@ -28,33 +24,26 @@ _SHRINK = 0.999999
 
 @dataclass(frozen=True, kw_only=True)
 class CW(Attack):
-    """The smallest perturbation that changes the class, then scaled to the budget.
+    """Carlini-Wagner l2, the smallest perturbation that changes the class, scaled to the whole budget (App. A).
 
     Minimises ||z' - z||^2 + c * max(0, Z_y - max_{k != y} Z_k + confidence) over images in (0, 1), with Adam in
     tanh space and a search for the smallest c that succeeds, for each image apart. An image for which every c
     fails is moved along its last iterate. One that the model gets wrong already has the smallest perturbation
-    0; it is moved along the steepest fall of Z_y - max Z_k.
-
-    binary_search_steps, steps: values of c per image, and Adam steps for each; their product is the number of
-    passes. Carlini & Wagner take 9 and 10000, foolbox the same; the default suits a CPU.
-    learning_rate: of Adam, in tanh space. initial_constant: the first c; it grows tenfold until one succeeds.
-    confidence: kappa, the lead of the wrong class that counts as a success, in logits.
+    0; it is moved along the steepest fall of Z_y - max Z_k. Costs `binary_search_steps * steps` passes.
     """
 
     restarts: int = field(default=1, init=False)
-    binary_search_steps: int = 5
-    steps: int = 50
-    learning_rate: float = 0.01
-    initial_constant: float = 0.01
-    confidence: float = 0.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_integer("binary_search_steps", self.binary_search_steps, low=1)
-        check_integer("steps", self.steps, low=1)
-        check_positive("learning_rate", self.learning_rate)
-        check_positive("initial_constant", self.initial_constant)
-        check_not_negative("confidence", self.confidence)
+    binary_search_steps: Annotated[
+        Count, Field(description="Values of the constant c tried per image. Carlini & Wagner, 9.")
+    ] = 5
+    steps: Annotated[Count, Field(description="Adam steps for each value of c. Carlini & Wagner, 10000.")] = 50
+    learning_rate: Annotated[Positive, Field(description="Adam's learning rate, in tanh space.")] = 0.01
+    initial_constant: Annotated[
+        Positive, Field(description="First value of c; it grows tenfold until one succeeds.")
+    ] = 0.01
+    confidence: Annotated[
+        NotNegative, Field(description="Lead of the wrong class that counts as success, in logits.")
+    ] = 0.0
 
     def objective(self, problem: Problem, images: Tensor) -> Tensor:
         """Minus the margin Z_y - max_{k != y} Z_k, (B,)."""
@@ -62,33 +51,42 @@ class CW(Attack):
 
     def perturb(self, problem: Problem, restart: int) -> tuple[Tensor, Tensor]:
         direction = problem.context.get("direction")
-        direction = self._direction(problem) if direction is None else direction.to(problem.z)
-        return scale_to_budget(problem.z, direction, problem.radius, problem.low, problem.high)
+        direction = self._direction(problem) if direction is None else direction.to(problem.region.center)
+        return problem.region.spend(direction)
 
     def find_direction(
-        self, model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, *, space: PixelSpace, rows: Tensor
+        self,
+        target: Target,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        ball: Ball,
+        rows: Tensor,
+        statistics: Statistics | None = None,
     ) -> Tensor:
-        """The direction (B, 3, H, W) that `run` scales, in `space`; it does not depend on epsilon.
+        """The direction (B, 3, H, W) that `run` scales, in the ball's pixel space; it does not depend on epsilon.
 
         As `context["direction"]` it saves `run` the search. Arguments as those of `run`.
         """
-        problem = make_problem(model, images, labels, epsilon=0.0, space=space, rows=rows, seed=0, context={})
-        with frozen(model):
+        self.check_ball(ball)
+        region = region_of(ball, statistics, images.detach(), 0.0)
+        problem = make_problem(target, images, labels, region=region, rows=rows, seed=0, context={})
+        with frozen(target):
             return self._direction(problem)
 
     def _direction(self, problem: Problem) -> Tensor:
         direction, _ = self.smallest(problem)
         unmoved = (direction == 0).flatten(1).all(dim=1)
         if unmoved.any():
-            steepest = self.gradient(problem, problem.z)
+            steepest = self.gradient(problem, problem.region.center)
             direction = torch.where(per_image(unmoved, direction).bool(), steepest, direction)
         return direction
 
     def smallest(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """The search: z' - z (B, 3, H, W), and whether it changes the class as wanted (B,) bool."""
-        constant = torch.full_like(problem.radius, self.initial_constant)
+        constant = torch.full_like(problem.region.radius, self.initial_constant)
         failed, succeeded = torch.zeros_like(constant), torch.full_like(constant, torch.inf)
-        best, length = torch.zeros_like(problem.z), torch.full_like(problem.z[:, 0, 0, 0], torch.inf)
+        best, length = torch.zeros_like(problem.images), torch.full_like(problem.images[:, 0, 0, 0], torch.inf)
         for _ in range(self.binary_search_steps):
             delta, norm, last = self._descend(problem, constant)
             shorter = norm < length
@@ -103,7 +101,7 @@ class CW(Attack):
 
     def _descend(self, problem: Problem, constant: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Adam for one c per image: the shortest success, its norm (infinite without one), the last iterate."""
-        scale = problem.space.scale(problem.images)
+        scale = problem.region.space.scale(problem.images)
         clean = torch.atanh((2 * problem.images - 1) * _SHRINK)
         # What tanh makes of the clean image, so that the distance starts at exactly 0.
         origin = (clean.tanh() + 1) / 2

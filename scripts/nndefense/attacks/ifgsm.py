@@ -1,38 +1,29 @@
-"""Iterative fast gradient sign method (Dubey et al. 2019, §3.2; Kurakin et al. 2017) with a normalised l2 budget."""
+"""Iterative fast gradient sign method (Dubey et al. 2019, §3.2; Kurakin et al. 2017)."""
 
 from dataclasses import dataclass, field
-from math import sqrt
+from typing import Annotated
 
-import torch
+from pydantic import Field
 from torch import Tensor
 
-from nndefense.attacks.base import Attack, Problem, check_integer
-from nndefense.attacks.budget import per_image, scale_to_budget
+from nndefense.attacks.base import Attack, Problem
+from nndefense.core.options import Count
 
 
 @dataclass(frozen=True, kw_only=True)
 class IFGSM(Attack):
-    """Sign steps from the image itself; the perturbation they add up to is then scaled to the budget.
-
-    steps: M, 10 in the paper.
-    """
+    """Iterative FGSM; in l2 what the steps add up to is scaled to the whole budget (Dubey et al. §3.2)."""
 
     restarts: int = field(default=1, init=False)
-    steps: int = 10
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_integer("steps", self.steps, low=1)
+    steps: Annotated[Count, Field(description="Gradient steps M.")] = 10
 
     def perturb(self, problem: Problem, restart: int) -> tuple[Tensor, Tensor]:
-        direction = self.walk(problem) - problem.z
-        return scale_to_budget(problem.z, direction, problem.radius, problem.low, problem.high)
+        return problem.region.stretch(self.walk(problem))
 
     def walk(self, problem: Problem) -> Tensor:
-        """z after M steps of l2 length R / M, (B, 3, H, W): no projection, as they cannot leave the ball."""
-        length = per_image(problem.radius / (self.steps * sqrt(problem.z[0].numel())), problem.z)
-        z = problem.z
+        """z after M steps of a length of R / M, (B, 3, H, W): they cannot leave the ball, so they are clipped only."""
+        region, z = problem.region, problem.region.center
+        length = region.length(1, self.steps)
         for _ in range(self.steps):
-            step = self.gradient(problem, z).sign_()
-            z = torch.addcmul(z, step, length).clamp_(problem.low, problem.high)
+            z = region.clip(region.step(z, self.gradient(problem, z), length))
         return z

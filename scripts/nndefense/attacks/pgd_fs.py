@@ -8,12 +8,14 @@ from torch import Tensor
 
 from nndefense.attacks.base import Problem
 from nndefense.attacks.pgd import PGD
-from nndefense.errors import InputError
+from nndefense.core.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
 class PGDFS(PGD):
-    """PGD that ascends sum_k ||g(x) - g(x_k)||^2 over the K neighbours of the clean image.
+    """PGD that leaves the neighbours in feature space (Dubey et al. §6.1).
+
+    It ascends sum_k ||g(x) - g(x_k)||^2 over the K neighbours of the clean image.
 
     Up to a constant that is K ||g(x) - mean_k g(x_k)||^2, whose gradient is 2 K J^T (g(x) - mean). The paper
     prints the gradient by x_k; only x can move. Labels and logits play no part. Where x is its own neighbour
@@ -24,12 +26,9 @@ class PGDFS(PGD):
     the attacker's database, fixed beforehand; their mean as (B, 1, d) gives the same attack.
     """
 
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ("encode", "neighbor_codes")
-
     def prepare(self, problem: Problem) -> Problem:
-        codes = problem.context["neighbor_codes"]
+        self.required(problem, "encode")
+        codes = self.required(problem, "neighbor_codes")
         if codes.ndim != 3 or len(codes) != len(problem.images) or not codes.shape[1]:
             raise InputError(f"neighbor_codes is {tuple(codes.shape)}; needed: ({len(problem.images)}, K, d), K >= 1")
         centers = codes.to(problem.images.device, torch.float32).mean(dim=1)

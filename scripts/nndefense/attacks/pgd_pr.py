@@ -1,20 +1,23 @@
 """PGD-PR, PGD against the predictions of the retrieved neighbours too (Dubey et al. 2019, §6.1)."""
 
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from nndefense.attacks.base import Problem, check_choice, check_not_negative, cross_entropy
+from nndefense.attacks.base import Problem, cross_entropy, gradient_of
 from nndefense.attacks.pgd import PGD
-from nndefense.errors import InputError
+from nndefense.core.errors import InputError
+from nndefense.core.options import NotNegative
 
 
 @dataclass(frozen=True, kw_only=True)
 class PGDPR(PGD):
-    """PGD that ascends CE(h(x), y) plus gamma times a term of the K neighbours of the clean image.
+    """PGD that also attacks the neighbours' predictions (Dubey et al. §6.1).
 
-    form: what the neighbours' term is.
+    It ascends CE(h(x), y) plus gamma times a term of the K neighbours of the clean image, by `form`:
       "soft": sum_k CE(h(x), p_k), the paper's words, "loss between the neighbours and the model prediction";
       "hard": sum_k CE(h(x), argmax p_k);
       "literal": the paper's formula, sum_k of the gradient of CE(h(x_k), y) by x_k, which does not depend on x.
@@ -25,29 +28,39 @@ class PGDPR(PGD):
     may stay on the CPU.
     """
 
-    form: str = "soft"
-    gamma: float = 0.05
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_choice("form", self.form, ("soft", "hard", "literal"))
-        check_not_negative("gamma", self.gamma)
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        if self.gamma == 0:
-            return ()
-        return ("neighbor_images",) if self.form == "literal" else ("neighbor_softmax",)
+    form: Annotated[
+        Literal["soft", "hard", "literal"],
+        Field(
+            description="The neighbours' term. `soft`: cross-entropy to their softmax rows; `hard`: to their classes; "
+            "`literal`: the paper's formula, a gradient at the neighbours that stays constant."
+        ),
+    ] = "soft"
+    gamma: Annotated[NotNegative, Field(description="Weight of the neighbours' term; 0 is PGD.")] = 0.05
 
     def prepare(self, problem: Problem) -> Problem:
         if self.gamma == 0:
             return problem
-        prepared = literal_term(problem) if self.form == "literal" else self._votes(problem)
+        prepared = self._literal(problem) if self.form == "literal" else self._votes(problem)
         return replace(problem, context={**problem.context, "neighbor_term": prepared})
+
+    def _literal(self, problem: Problem) -> Tensor:
+        """Sum over k of the gradient of CE(h(x_k), y) by the neighbour x_k, (B, 3, H, W)."""
+        neighbors = self.required(problem, "neighbor_images")
+        count, *image = problem.images.shape
+        if neighbors.ndim != 5 or neighbors.shape[0] != count or list(neighbors.shape[2:]) != image:
+            raise InputError(
+                f"neighbor_images is {tuple(neighbors.shape)}; needed: ({count}, K, {', '.join(map(str, image))})"
+            )
+        total = torch.zeros_like(problem.images)
+        for k in range(neighbors.shape[1]):
+            # In the memory format of the images.
+            images = torch.empty_like(problem.images).copy_(neighbors[:, k])
+            total += gradient_of(lambda points: cross_entropy(problem.model(points), problem.labels), images)
+        return total
 
     def _votes(self, problem: Problem) -> Tensor:
         """(B, C): cross-entropy is linear in its target, so the K targets act as their sum."""
-        rows = problem.context["neighbor_softmax"]
+        rows = self.required(problem, "neighbor_softmax")
         if rows.ndim != 3 or len(rows) != len(problem.images):
             raise InputError(f"neighbor_softmax is {tuple(rows.shape)}; needed: ({len(problem.images)}, K, C)")
         rows = rows.to(problem.images.device, torch.float32)
@@ -66,22 +79,3 @@ class PGDPR(PGD):
         if logits.shape != term.shape:
             raise InputError(f"neighbor_softmax has {term.shape[1]} classes, the model {logits.shape[1]}")
         return own - self.gamma * (term * nn.functional.log_softmax(logits.float(), dim=1)).sum(dim=1)
-
-
-def literal_term(problem: Problem) -> Tensor:
-    """Sum over k of the gradient of CE(h(x_k), y) by the neighbour x_k, (B, 3, H, W)."""
-    neighbors = problem.context["neighbor_images"]
-    count, *image = problem.images.shape
-    if neighbors.ndim != 5 or neighbors.shape[0] != count or list(neighbors.shape[2:]) != image:
-        raise InputError(
-            f"neighbor_images is {tuple(neighbors.shape)}; needed: ({count}, K, {', '.join(map(str, image))})"
-        )
-    total = torch.zeros_like(problem.images)
-    for k in range(neighbors.shape[1]):
-        images = neighbors[:, k].to(problem.images.device, torch.float32)
-        images = torch.empty_like(problem.images).copy_(images).requires_grad_()
-        with torch.enable_grad():
-            loss = cross_entropy(problem.model(images), problem.labels).sum()
-            (gradient,) = torch.autograd.grad(loss, images)
-        total += torch.nan_to_num(gradient.float(), nan=0.0)
-    return total

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from nndefense.errors import InputError
+from nndefense.core.errors import InputError
 
 Neighbors = tuple[np.ndarray, np.ndarray]
 
@@ -12,10 +12,19 @@ Neighbors = tuple[np.ndarray, np.ndarray]
 def merge_neighbors(lists: Sequence[Neighbors], k: int) -> Neighbors:
     """The k nearest of several lists of the same queries.
 
-    lists: pairs of ids (Q, k_i) int64 and squared distances (Q, k_i) float32 over disjoint shards, id -1
-    where there is none. Returns ids (Q, k) int64 and distances (Q, k) float32, nearest first, ties by smaller
-    id, missing places last with id -1 and distance inf. If every k_i >= min(k, rows of shard i), this equals
-    one search of the union. Raises InputError for lists that do not fit each other.
+    If every k_i >= min(k, rows of shard i), this equals one search of the union.
+
+    Args:
+        lists: pairs of ids (Q, k_i) int64 and distances (Q, k_i) float32 over disjoint shards, id -1 where there is
+            none.
+        k: places of the merged lists.
+
+    Returns:
+        Ids (Q, k) int64 and distances (Q, k) float32, nearest first, ties by smaller id, missing places last with id
+        -1 and distance inf.
+
+    Raises:
+        InputError: lists that do not fit each other.
     """
     if not lists or k < 1:
         raise InputError(f"merging needs at least one list and k >= 1, got {len(lists)} lists and k={k}")
@@ -39,7 +48,9 @@ def merge_neighbors(lists: Sequence[Neighbors], k: int) -> Neighbors:
 def merge_ladder(lists: Iterable[Neighbors], k: int) -> Iterator[Neighbors]:
     """Yields the merged list after each shard: the neighbours in every database of the N ladder.
 
-    lists: one pair per shard in the ladder's order, as for `merge_neighbors`; only one merged list is held.
+    Args:
+        lists: one pair per shard in the ladder's order, as for `merge_neighbors`; only one merged list is held.
+        k: places of the merged lists.
     """
     merged = None
     for shard in lists:

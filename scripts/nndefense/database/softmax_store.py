@@ -1,20 +1,22 @@
-"""The key-value map: row id -> softmax row and confidence weights (Dubey et al. 2019, §4). NumPy only."""
+"""The key-value map: row id -> softmax row and confidence weights (Dubey et al. 2019, §4), or code. NumPy only."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from nndefense.errors import FileFault, InputError
+from nndefense.core.errors import FileFault, InputError
 
 Part = tuple[int, int, np.ndarray, np.ndarray]
 
 
 def to_half(softmax: np.ndarray) -> np.ndarray:
-    """Softmax rows (n, C) float32 as float16, or unchanged if any float16 row's sum is off 1 by more than
-    1e-3.
+    """Softmax rows as float16, or unchanged if any float16 row's sum is off 1 by more than 1e-3.
 
-    Raises InputError for rows that are no distribution to begin with (NaN, negative, or a sum off by more
-    than 1e-3).
+    Args:
+        softmax: (n, C) float32.
+
+    Raises:
+        InputError: rows that are no distribution to begin with (NaN, negative, or a sum off by more than 1e-3).
     """
     sums = softmax.sum(axis=1, dtype=np.float64)
     # The comparisons are written so that NaN fails them.
@@ -28,60 +30,97 @@ def to_half(softmax: np.ndarray) -> np.ndarray:
     return half if close.all() else softmax
 
 
-class SoftmaxStore:
-    """Rows of several shards behind one id.
+class ShardRows:
+    """Rows of several shards behind one id; ids between shards may be missing.
 
-    parts: (start, stop, softmax (n, C) float16 or float32, weights (n, W) float32) with n = stop - start,
-    memory maps welcome, in any order; ids between parts may be missing. Raises FileFault if the shapes or
-    ranges do not fit.
+    Args:
+        parts: (start, stop, array, ...) with arrays of (stop - start, width), memory maps welcome, in any order; every
+            shard has the same number of arrays, of the same widths.
+        noun: what messages call the rows.
+
+    Raises:
+        FileFault: shapes or ranges do not fit.
     """
 
-    def __init__(self, parts: Sequence[Part]):
+    def __init__(self, parts: Sequence[tuple], noun: str = "code") -> None:
         if not parts:
-            raise FileFault("softmax store has no shards")
+            raise FileFault(f"{noun} store has no shards")
+        self.noun = noun
         self.parts = sorted(parts, key=lambda part: part[0])
-        self.classes = self.parts[0][2].shape[-1]
-        self.columns = self.parts[0][3].shape[-1]
+        self.widths = [array.shape[-1] for array in self.parts[0][2:]]
         end = 0
-        for start, stop, softmax, weights in self.parts:
+        for start, stop, *arrays in self.parts:
             if start < end:
-                raise FileFault(f"softmax shard {start}-{stop} overlaps the one before it, which ends at {end}")
+                raise FileFault(f"{noun} shard {start}-{stop} overlaps the one before it, which ends at {end}")
             end = stop
-            if softmax.shape != (stop - start, self.classes) or weights.shape != (stop - start, self.columns):
-                raise FileFault(
-                    f"softmax shard {start}-{stop} has softmax {softmax.shape} and weights {weights.shape}, "
-                    f"expected {(stop - start, self.classes)} and {(stop - start, self.columns)}"
-                )
+            shapes, expected = [array.shape for array in arrays], [(stop - start, width) for width in self.widths]
+            if shapes != expected:
+                raise FileFault(f"{noun} shard {start}-{stop} has arrays {shapes}, expected {expected}")
         self._starts = np.array([part[0] for part in self.parts], dtype=np.int64)
         self._stops = np.array([part[1] for part in self.parts], dtype=np.int64)
 
-    def take(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows of the given ids (any shape, integer): softmax (..., C) float32, weights (..., W) float32,
-        valid (...).
+    @property
+    def rows(self) -> int:
+        """Number of rows in all shards."""
+        return int((self._stops - self._starts).sum())
 
-        An id of -1 reads no row: its softmax and weights are 0 and valid is False. Each row is read once, in
-        the order of the file. Raises FileFault for any other id outside of the store.
+    def rows_of(self, ids: np.ndarray) -> list[np.ndarray]:
+        """Rows of the given ids, one array (..., width) per array of the shards: float32, or uint8 as stored.
+
+        Args:
+            ids: integers, any shape. -1 reads no row: there the arrays are 0.
+
+        Raises:
+            FileFault: any other id outside of the shards.
         """
         ids = np.asarray(ids)
         valid = ids != -1
-        rows, inverse = np.unique(ids[valid], return_inverse=True)
-        part = np.searchsorted(self._starts, rows, side="right") - 1
-        outside = (part < 0) | (rows >= self._stops[part])
+        # Each row is read once, in the order of the file.
+        wanted, inverse = np.unique(ids[valid], return_inverse=True)
+        part = np.searchsorted(self._starts, wanted, side="right") - 1
+        outside = (part < 0) | (wanted >= self._stops[part])
         if outside.any():
             ranges = ", ".join(f"{start}-{stop}" for start, stop in zip(self._starts, self._stops, strict=True))
             raise FileFault(
-                f"neighbour id {rows[outside][0]} is not in the softmax store ({ranges}); "
+                f"neighbour id {wanted[outside][0]} is not in the {self.noun} store ({ranges}); "
                 "index and store do not belong together"
             )
-        unique_softmax = np.empty((len(rows), self.classes), dtype=np.float32)
-        unique_weights = np.empty((len(rows), self.columns), dtype=np.float32)
-        for number in np.unique(part):
-            here = part == number
-            start, _, softmax, weights = self.parts[number]
-            unique_softmax[here] = softmax[rows[here] - start]
-            unique_weights[here] = weights[rows[here] - start]
-        taken_softmax = np.zeros((*ids.shape, self.classes), dtype=np.float32)
-        taken_weights = np.zeros((*ids.shape, self.columns), dtype=np.float32)
-        taken_softmax[valid] = unique_softmax[inverse]
-        taken_weights[valid] = unique_weights[inverse]
-        return taken_softmax, taken_weights, valid
+        found = []
+        for place, width in enumerate(self.widths, start=2):
+            dtype = np.uint8 if self.parts[0][place].dtype == np.uint8 else np.float32
+            unique = np.empty((len(wanted), width), dtype=dtype)
+            for number in np.unique(part):
+                here = part == number
+                unique[here] = self.parts[number][place][wanted[here] - self._starts[number]]
+            taken = np.zeros((*ids.shape, width), dtype=dtype)
+            taken[valid] = unique[inverse]
+            found.append(taken)
+        return found
+
+
+class SoftmaxStore(ShardRows):
+    """Softmax rows and confidence weights of several shards behind one id.
+
+    Args:
+        parts: (start, stop, softmax (n, C) float16 or float32, weights (n, W) float32) with n = stop - start, memory
+            maps welcome, in any order; ids between parts may be missing.
+
+    Raises:
+        FileFault: shapes or ranges do not fit.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        super().__init__(parts, "softmax")
+        self.classes = self.widths[0]
+
+    def take(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Softmax rows (..., C) float32, weights (..., W) float32, and which ids are valid (...), that is not -1.
+
+        Args:
+            ids: integers, any shape. -1 reads no row: its softmax and weights are 0.
+
+        Raises:
+            FileFault: any other id outside of the store.
+        """
+        softmax, weights = self.rows_of(ids)
+        return softmax, weights, np.asarray(ids) != -1

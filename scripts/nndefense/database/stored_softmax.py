@@ -3,12 +3,17 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from nndefense.core.files import read_array
 from nndefense.database.softmax_store import Part, SoftmaxStore
-from nndefense.files import read_array
 
 
 def open_stores(softmax: Iterable[str | Path], weights: Iterable[str | Path]) -> dict[str, SoftmaxStore]:
-    """The store of every pool that the files belong to, memory-mapped; files in equal order."""
+    """The store of every pool that the files belong to, memory-mapped.
+
+    Args:
+        softmax: one file per shard.
+        weights: their confidence weights, in the same order.
+    """
     parts: dict[str, list[Part]] = {}
     for path, weight_path in zip(softmax, weights, strict=True):
         values, about = read_array(path, mapped=True)

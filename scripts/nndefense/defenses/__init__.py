@@ -1,18 +1,19 @@
-"""Defences of Table 2: images in, class probabilities out. Adding one: a file here and a line in DEFENSES."""
+"""Defences: images in, class probabilities out. Adding one: a file here and a line in DEFENSES."""
+
+from nndefense.core.registry import Entry
 
 DEFENSES = {
-    "crop_ensemble": "nndefense.defenses.crop_ensemble:CropEnsemble",
-    "ensemble_training": "nndefense.defenses.retrained:Retrained",
-    "image_quilting": "nndefense.defenses.image_quilting:ImageQuilting",
-    "logit_pairing": "nndefense.defenses.retrained:Retrained",
-    "racnn": "nndefense.defenses.retrained:Retrained",
-    "tv_minimization": "nndefense.defenses.tv_minimization:TVMinimization",
+    "crop_ensemble": Entry("nndefense.defenses.crop_ensemble:CropEnsemble", "Crop ensemble"),
+    "ensemble_training": Entry("nndefense.defenses.retrained:Retrained", "Ensemble adversarial training"),
+    "image_quilting": Entry("nndefense.defenses.image_quilting:ImageQuilting", "Image quilting", needs=("patches",)),
+    "knn": Entry("nndefense.defenses.neighbors:NearestNeighbors", "Nearest neighbours", needs=("retrieval",)),
+    "logit_pairing": Entry("nndefense.defenses.retrained:Retrained", "ALP"),
+    "none": Entry("nndefense.defenses.none:NoDefense", "No defence", needs=("answers",)),
+    "racnn": Entry("nndefense.defenses.retrained:Retrained", "RA-CNN"),
+    "tv_minimization": Entry("nndefense.defenses.tv_minimization:TVMinimization", "TV minimisation"),
 }
-PATCHED = ("image_quilting",)
-# Networks of their own: attacks can use their gradients instead of the target's.
-RETRAINED = ("ensemble_training", "logit_pairing", "racnn")
 # Ways to train a network, `method` of a model's `train`.
 TRAINING = {
-    "ensemble_training": "nndefense.defenses.ensemble_training:EnsembleTraining",
-    "logit_pairing": "nndefense.defenses.logit_pairing:LogitPairing",
+    "ensemble_training": Entry("nndefense.defenses.ensemble_training:EnsembleTraining", "ensemble training"),
+    "logit_pairing": Entry("nndefense.defenses.logit_pairing:LogitPairing", "adversarial logit pairing"),
 }

@@ -1,103 +1,160 @@
-"""What every defence offers: class probabilities of images, reproducible whatever the batches are."""
+"""What every defence offers once it is bound to a network: exact probabilities, and what an attacker may differentiate.
+
+A defence is a frozen dataclass of options. `bind` ties it to a network and to what it needs besides; the result is a
+deployed defence, whose answers to an image depend on (seed, row) alone, whatever the batches are.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import log
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nndefense.errors import ConfigError, InputError
+from nndefense.core.errors import InputError
+from nndefense.core.options import Options
+from nndefense.core.seeds import derive_seed
 from nndefense.models.predict import require_eval
 
-_MASK = (1 << 64) - 1
+Context = Mapping[str, Any]
+Model = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Defense:
-    """Base class. A subclass is a frozen dataclass of options that implements `predict`."""
+class Defense(Options):
+    """Base class. A subclass is a frozen dataclass of options that implements `predict` and `differentiable`."""
+
+    noun: ClassVar[str] = "defense"
 
     @property
-    def needs(self) -> tuple[str, ...]:
-        """Keys of `context` that the defence cannot do without."""
-        return ()
+    def random(self) -> bool:
+        """Whether answers depend on the seed, so that an attacker should average over draws."""
+        return False
 
-    def prepare(self, context: Mapping[str, object]) -> Mapping[str, object]:
-        """The context with what is made from it once for all batches, such as an index; the same where it is there."""
+    def bind(self, model: nn.Module, context: Context | None = None) -> "Bound":
+        """The defence, deployed.
+
+        Args:
+            model: images (B, 3, H, W) in [0, 1] -> logits (B, C), in eval mode, on the device of the images to come.
+            context: what the defence needs besides, by the names that its class tells.
+
+        Raises:
+            InputError: something that the defence needs is missing.
+        """
+        return Bound(self, model, self.prepare(context or {}))
+
+    def prepare(self, context: Context) -> Context:
+        """Called by `bind`: the place to check the context, and to add what is made from it once for all batches."""
         return context
 
-    def predict(
-        self,
-        model: Callable[[Tensor], Tensor],
-        images: Tensor,
-        rows: Tensor,
-        seed: int,
-        context: Mapping[str, object],
-    ) -> Tensor:
-        """Probabilities (B, C) float32 of checked arguments, those of `probabilities`."""
+    def required(self, context: Context, *names: str) -> None:
+        """Raises InputError where the context lacks one of the names."""
+        if missing := [name for name in names if name not in context]:
+            got = ", ".join(context) or "nothing"
+            raise InputError(f"defense {type(self).__name__} needs context {missing[0]!r}; got: {got}")
+
+    def predict(self, model: Model, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
+        """Probabilities (B, C) float32 of checked arguments, those of `Bound.probabilities`."""
         raise NotImplementedError
 
-    def probabilities(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        *,
-        rows: Tensor,
-        seed: int,
-        context: Mapping[str, object] | None = None,
-    ) -> Tensor:
-        """Class probabilities of the defended model, (B, C) float32 on the images' device; rows sum to 1.
-
-        model: images in [0, 1] -> logits (B, C), in eval mode, on the images' device.
-        images: (B, 3, H, W) float32 in [0, 1]. rows: (B,) integer ids of the images: what is random depends on
-        (seed, row) alone, so the batch split does not matter. context: what `needs` names; where there are
-        many batches, pass what `known` makes of it, once.
-        Raises InputError on unusable arguments.
-        """
-        require_eval(model)
-        check_images(images, rows, seed)
-        with torch.no_grad():
-            return self.predict(model, images, rows, seed, self.known(context))
-
-    def known(self, context: Mapping[str, object] | None) -> Mapping[str, object]:
-        """The prepared context. Raises InputError where something that `needs` names is missing."""
-        context = context or {}
-        if missing := [key for key in self.needs if key not in context]:
-            raise InputError(f"defense {type(self).__name__} needs context {missing[0]!r}; got: {list(context)}")
-        return self.prepare(context)
+    def differentiable(self, model: Model, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
+        """Logits (B, C) of checked arguments, those of `Bound.surrogate`, for one draw of what is random."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Purifier(Defense):
-    """A defence that changes the image and then asks the model. A subclass implements `transform`."""
+    """A defence that changes the image and then asks the network. A subclass implements `transform`.
 
-    def transform(self, images: Tensor, rows: Tensor, seed: int, context: Mapping[str, object]) -> Tensor:
-        """Purified images of checked arguments, those of `purify`."""
+    An attacker differentiates straight through it, as if it did not change the image (BPDA, Athalye et al. 2018).
+    """
+
+    def transform(self, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
+        """Purified images (B, 3, H, W) float32 in [0, 1] of checked arguments, without gradients."""
         raise NotImplementedError
 
-    def purify(self, images: Tensor, *, rows: Tensor, seed: int, context: Mapping[str, object] | None = None) -> Tensor:
-        """Images (B, 3, H, W) float32 in [0, 1] that the model is shown instead. Arguments as of `probabilities`."""
-        check_images(images, rows, seed)
-        with torch.no_grad():
-            return self.transform(images, rows, seed, self.known(context))
-
-    def predict(
-        self,
-        model: Callable[[Tensor], Tensor],
-        images: Tensor,
-        rows: Tensor,
-        seed: int,
-        context: Mapping[str, object],
-    ) -> Tensor:
+    def predict(self, model: Model, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
         return model(self.transform(images, rows, seed, context)).float().softmax(dim=1)
 
+    def differentiable(self, model: Model, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
+        with torch.no_grad():
+            purified = self.transform(images.detach(), rows, seed, context)
+        # x - x is 0 and has the gradient of x, so that the value is exactly that of the purified image.
+        return model(purified + (images - images.detach()))
 
-def row_generator(seed: int, row: int) -> np.random.Generator:
-    """The random numbers of one image: a stream that depends on (seed, row) alone."""
-    # Philox is counter-based: the key names the stream, without a warm-up. Without a type a key would become floats
-    # where one of its numbers needs 64 bits.
-    return np.random.Generator(np.random.Philox(key=np.array([seed & _MASK, row & _MASK], dtype=np.uint64)))
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A defence as deployed.
+
+    Attributes:
+        defense: its options.
+        model: the network that it asks.
+        context: what it needs besides, prepared.
+    """
+
+    defense: Defense
+    model: nn.Module
+    context: Context
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights are."""
+        return next((one.device for one in self.model.parameters()), torch.device("cpu"))
+
+    def probabilities(self, images: Tensor, *, rows: Tensor, seed: int) -> Tensor:
+        """Class probabilities, exact, without gradients: (B, C) float32 on the images' device; rows sum to 1.
+
+        Args:
+            images: (B, 3, H, W) float32 in [0, 1].
+            rows: (B,) integer ids of the images: what is random depends on (seed, row) alone.
+            seed: of what is random, >= 0.
+
+        Raises:
+            InputError: unusable arguments, or a network in training mode.
+        """
+        self.check(images, rows, seed)
+        with torch.no_grad():
+            return self.defense.predict(self.model, images, rows, seed, self.context)
+
+    def surrogate(self, images: Tensor, *, rows: Tensor, seed: int, draws: int = 1) -> Tensor:
+        """Logits (B, C) whose gradient by the images an adaptive attacker may follow.
+
+        Exact where the defence is differentiable, else the defence's own approximation. Where it is random, the
+        logarithm of the mean probability over draws, which are never those of `probabilities` of the same seed.
+
+        Args:
+            images: (B, 3, H, W) float32 in [0, 1].
+            rows: (B,) integer ids of the images.
+            seed: of what is random, >= 0.
+            draws: what is random is drawn so often; without effect on other defences.
+
+        Raises:
+            InputError: unusable arguments, or a network in training mode.
+        """
+        self.check(images, rows, seed)
+        if draws < 1:
+            raise InputError(f"defense draws is {draws}; allowed: an integer >= 1")
+        if not self.defense.random:
+            return self.defense.differentiable(self.model, images, rows, seed, self.context)
+        seeds = [derive_seed(seed, "draw", number) for number in range(draws)]
+        logits = [self.defense.differentiable(self.model, images, rows, one, self.context) for one in seeds]
+        return log_mean(logits)
+
+    def check(self, images: Tensor, rows: Tensor, seed: int) -> None:
+        """Raises InputError for unusable arguments, or a network in training mode."""
+        require_eval(self.model)
+        check_images(images)
+        if rows.shape != images.shape[:1] or rows.is_floating_point():
+            raise InputError(f"defense needs {len(images)} integer rows, got {tuple(rows.shape)} {rows.dtype}")
+        if seed < 0:
+            raise InputError(f"defense seed is {seed}; allowed: an integer >= 0")
+
+
+def log_mean(logits: list[Tensor]) -> Tensor:
+    """Logarithm of the mean probability of several logits (B, C) each: (B, C)."""
+    return torch.stack([one.float().log_softmax(dim=1) for one in logits]).logsumexp(dim=0) - log(len(logits))
 
 
 def like_format(images: Tensor, like: Tensor) -> Tensor:
@@ -106,34 +163,11 @@ def like_format(images: Tensor, like: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
-def check_images(images: Tensor, rows: Tensor, seed: int) -> None:
-    """Raises InputError unless images are (B, C, H, W) float32 in [0, 1] with B integer rows, and seed >= 0."""
+def check_images(images: Tensor) -> None:
+    """Raises InputError unless images are (B, C, H, W) float32 in [0, 1]."""
     if images.ndim != 4 or images.dtype != torch.float32:
         raise InputError(f"defense needs images (B, C, H, W) float32, got {tuple(images.shape)} {images.dtype}")
+    pixels = images.detach()
     # The comparison is written so that a NaN pixel fails it.
-    if images.numel() and not (images.amin() >= 0 and images.amax() <= 1):
+    if pixels.numel() and not (pixels.amin() >= 0 and pixels.amax() <= 1):
         raise InputError("defense needs finite pixels in [0, 1]")
-    if rows.shape != images.shape[:1] or rows.is_floating_point():
-        raise InputError(f"defense needs {len(images)} integer rows, got {tuple(rows.shape)} {rows.dtype}")
-    if seed < 0:
-        raise InputError(f"defense seed is {seed}; allowed: an integer >= 0")
-
-
-def check_integer(name: str, value: object, low: int, high: int | None = None) -> None:
-    """Raises ConfigError unless value is an integer in [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
-        allowed = f">= {low}" if high is None else f"from {low} to {high}"
-        raise ConfigError(f"defense option {name} is {value!r}; allowed: an integer {allowed}")
-
-
-def check_number(name: str, value: object, allowed: str, accept: Callable[[float], bool]) -> None:
-    """Raises ConfigError unless value is a finite number that `accept` accepts; allowed: the same in words."""
-    number = not isinstance(value, bool) and isinstance(value, int | float) and isfinite(value)
-    if not number or not accept(value):
-        raise ConfigError(f"defense option {name} is {value!r}; allowed: {allowed}")
-
-
-def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Raises ConfigError unless value is one of the allowed ones."""
-    if value not in allowed:
-        raise ConfigError(f"defense option {name} is {value!r}; allowed: {', '.join(allowed)}")

@@ -3,35 +3,38 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from nndefense.attacks.linf import fgsm_linf, random_fgsm_linf
-from nndefense.defenses.base import check_choice, check_number
-from nndefense.defenses.mixed import crafting, mixed_loss
+from nndefense.core.options import Options, Share
+from nndefense.defenses.mixed import crafting, mixed_loss, random_signs, sign_steps
 from nndefense.models.objective import Batch, Objective, forward
-
-ATTACKS = ("fgsm", "random_fgsm")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnsembleTraining:
+class EnsembleTraining(Options):
     """Every batch: half the loss of the images, half that of one-step adversarial images from a model drawn at random.
 
     The draw is even among the sources and the network in training itself, in eval mode. Without sources it is one-step
     adversarial training.
-    epsilon: largest change of a pixel in [0,1]; Tramèr et al. use 16/255 on ImageNet.
-    attack: `fgsm`, or `random_fgsm`, which first takes half of the budget in a random direction (R+FGSM).
-    Raises ConfigError for options out of range.
     """
 
-    epsilon: float = 0.03
-    attack: str = "fgsm"
+    noun: ClassVar[str] = "training"
 
-    def __post_init__(self):
-        check_number("epsilon", self.epsilon, "a number from 0 to 1", lambda value: 0 <= value <= 1)
-        check_choice("attack", self.attack, ATTACKS)
+    epsilon: Annotated[
+        Share,
+        Field(description="Largest change of a pixel (0 to 1) in adversarial training images. Tramèr et al., 16/255."),
+    ] = 0.03
+    attack: Annotated[
+        Literal["fgsm", "random_fgsm"],
+        Field(
+            description="How they are made: `fgsm`, or `random_fgsm`, which spends half of `epsilon` in a random "
+            "direction first."
+        ),
+    ] = "fgsm"
 
     def objective(self, sources: Sequence[nn.Module] = ()) -> Objective:
         """What a step minimises. sources: frozen models in eval mode, on the device that the model is trained on."""
@@ -39,11 +42,12 @@ class EnsembleTraining:
 
     def _loss(self, sources: Sequence[nn.Module], model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         drawn = int(torch.randint(len(sources) + 1, (), generator=batch.generator))
+        step, start = self.epsilon, None
+        if self.attack == "random_fgsm" and self.epsilon > 0:
+            step = self.epsilon / 2
+            start = random_signs(batch.inputs, step, batch.generator)
         with crafting(model) as own:
             source = partial(forward, sources[drawn]) if drawn < len(sources) else own
-            if self.attack == "fgsm":
-                adversarial = fgsm_linf(source, batch.inputs, batch.targets, self.epsilon)
-            else:
-                adversarial = random_fgsm_linf(source, batch.inputs, batch.targets, self.epsilon, batch.generator)
+            adversarial = sign_steps(source, batch.inputs, batch.targets, self.epsilon, step=step, start=start)
         loss, clean, _ = mixed_loss(model, batch.inputs, adversarial, batch.targets)
         return loss, clean

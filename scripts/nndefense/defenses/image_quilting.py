@@ -5,59 +5,65 @@ least difference to the patches left of it and above it (Efros & Freeman 2001). 
 graph cut and leaves up to three pixels at the right and lower border black; here the grid covers the whole image.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
 
-from nndefense.defenses.base import Purifier, check_integer, like_format, row_generator
+from nndefense.core.errors import ConfigError, InputError
+from nndefense.core.options import Count
+from nndefense.core.streams import stream
+from nndefense.defenses.base import Context, Purifier, like_format
 from nndefense.defenses.patches import PATCH_SIZE, build_patch_index, grid_patches, nearest_patches, padding
 from nndefense.defenses.seams import joined
-from nndefense.errors import ConfigError, InputError
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageQuilting(Purifier):
     """Rebuilds the image from patches of other images.
 
-    patch_size: side of a patch. overlap: rows and columns shared with the next patch, at most half of the side.
-    neighbors: nearest patches of which one is drawn, all alike. factory: FAISS factory string of the index of patches;
-    the code of Guo et al. has PCA64,IVF200,PQ16 with nprobe 5. nprobe: cells visited, IVF indexes only.
-
-    Context: "patches", (N, patch_size^2 * 3) uint8 as `sample_patches` gives them, may be a memory map. `prepare`
-    adds their index, "patch_index".
+    Context: "patches", (N, patch_size^2 * 3) uint8 as `sample_patches` gives them, may be a memory map; "patch_index",
+    their index, is made where it is missing.
     """
 
-    patch_size: int = PATCH_SIZE
-    overlap: int = 2
-    neighbors: int = 1
-    factory: str = "Flat"
-    nprobe: int | None = None
+    # Of the patches that the workflow samples; not an option of a defence.
+    patch_size: int = field(default=PATCH_SIZE, init=False)
+    overlap: Annotated[
+        Count, Field(description="Rows and columns shared with the next patch, at most half of a patch's 5.")
+    ] = 2
+    neighbors: Annotated[Count, Field(description="Nearest patches of which one is drawn, all alike.")] = 1
+    factory: Annotated[
+        str,
+        Field(
+            description="FAISS factory string of the index of patches; the code of Guo et al. has PCA64,IVF200,PQ16 "
+            "with nprobe 5."
+        ),
+    ] = "Flat"
+    nprobe: Annotated[Count | None, Field(description="Cells visited, IVF indexes only.")] = None
 
-    def __post_init__(self):
-        check_integer("patch_size", self.patch_size, 2)
-        check_integer("overlap", self.overlap, 1)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if 2 * self.overlap > self.patch_size:
             raise ConfigError(f"defense option overlap is {self.overlap!r}; allowed: at most half of patch_size")
-        check_integer("neighbors", self.neighbors, 1)
-        if self.nprobe is not None:
-            check_integer("nprobe", self.nprobe, 1)
 
     @property
-    def needs(self) -> tuple[str, ...]:
-        return ("patches",)
+    def random(self) -> bool:
+        return self.neighbors > 1
 
-    def prepare(self, context: Mapping[str, object]) -> Mapping[str, object]:
+    def prepare(self, context: Context) -> Context:
+        self.required(context, "patches")
         if "patch_index" in context:
             return context
         return {**context, "patch_index": build_patch_index(context["patches"], self.factory)}
 
-    def transform(self, images: Tensor, rows: Tensor, seed: int, context: Mapping[str, object]) -> Tensor:
+    def transform(self, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
         found = quilt(
             images,
             context["patches"],
@@ -86,9 +92,16 @@ def quilt(
 ) -> Tensor:
     """Images (B, 3, H, W) float32 in [0, 1] quilted from patches: the same shape, values k / 255, on their device.
 
-    patches: (N, patch_size^2 * 3) uint8; index: of them, as `build_patch_index` makes it. rows: (B,) integers; which
-    of several neighbours is taken depends on (seed, row) alone. Raises InputError where patches, index and images do
-    not fit each other.
+    Args:
+        images: any size.
+        patches: (N, patch_size^2 * 3) uint8.
+        index: of them, as `build_patch_index` makes it.
+        rows: (B,) integers; which of several neighbours is taken depends on (seed, row) alone.
+        seed: see `rows`.
+        patch_size, overlap, neighbors, nprobe: as the options of `ImageQuilting`.
+
+    Raises:
+        InputError: patches, index and images do not fit each other.
     """
     if patches.ndim != 2 or patches.dtype != np.uint8 or patches.shape != (index.ntotal, 3 * patch_size**2):
         raise InputError(
@@ -111,7 +124,7 @@ def _drawn(ids: NDArray[np.int64], rows: Tensor, seed: int) -> NDArray[np.int64]
     _, places, neighbors = ids.shape
     if neighbors == 1:
         return ids[:, :, 0]
-    drawn = [row_generator(seed, row).integers(neighbors, size=places) for row in rows.tolist()]
+    drawn = [stream(seed, row).integers(neighbors, size=places) for row in rows.tolist()]
     return np.take_along_axis(ids, np.array(drawn).reshape(-1, places, 1), axis=2)[:, :, 0]
 
 
@@ -120,6 +133,12 @@ def assemble(chosen: Tensor, size: tuple[int, int], patch_size: int = PATCH_SIZE
 
     As if patch were laid after patch, row by row: patches that do not touch each other, and whose neighbours to the
     left and above are there, are laid at once.
+
+    Args:
+        chosen: the patch of each place.
+        size: height and width of the images, which the grid covers.
+        patch_size: side of a patch.
+        stride: from a patch to the next, at least half of a patch.
     """
     height, width = size
     columns = (width - patch_size) // stride + 1

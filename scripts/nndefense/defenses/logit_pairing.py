@@ -5,51 +5,55 @@ It is known to be broken: Engstrom et al. 2018 drive its accuracy to nearly 0 wi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
+from pydantic import Field
 from torch import Tensor, nn
 
-from nndefense.attacks.linf import ifgsm_linf, random_start
-from nndefense.defenses.base import check_integer, check_number
-from nndefense.defenses.mixed import crafting, mixed_loss
+from nndefense.core.options import Count, NotNegative, Options, Share
+from nndefense.defenses.mixed import crafting, mixed_loss, random_point, sign_steps
 from nndefense.models.objective import Batch, Objective
 
 STEP_SCALE = 2.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogitPairing:
+class LogitPairing(Options):
     """Every batch: half the loss of the images, half that of their PGD images, plus the pairing loss.
 
     PGD as of Madry et al. 2018: a random start in the l-infinity ball, `attack_steps` sign steps of length
-    2.5 * epsilon / attack_steps, on the network in training, in eval mode. epsilon: largest change of a pixel in [0,1].
-    pairing_weight: of the pairing loss; 0 is mixed adversarial training. Too large a one ends with the same logits for
-    all images.
-    Raises ConfigError for options out of range.
+    2.5 * epsilon / attack_steps, on the network in training, in eval mode. Too large a pairing weight ends with the
+    same logits for all images.
     """
 
-    epsilon: float = 0.03
-    attack_steps: int = 3
-    pairing_weight: float = 0.05
+    noun: ClassVar[str] = "training"
 
-    def __post_init__(self):
-        check_number("epsilon", self.epsilon, "a number from 0 to 1", lambda value: 0 <= value <= 1)
-        check_integer("attack_steps", self.attack_steps, 1)
-        check_number("pairing_weight", self.pairing_weight, "a number >= 0", lambda value: value >= 0)
+    epsilon: Annotated[
+        Share, Field(description="Largest change of a pixel (0 to 1) in adversarial training images.")
+    ] = 0.03
+    attack_steps: Annotated[Count, Field(description="Steps of PGD.")] = 3
+    pairing_weight: Annotated[
+        NotNegative,
+        Field(
+            description="Weight of the mean squared l2 distance between the logits of an image and of its adversarial "
+            "one; 0 is adversarial training. In the code of Kannan et al. 0.5 divided by the number of classes."
+        ),
+    ] = 0.05
 
     def objective(self, sources: Sequence[nn.Module] = ()) -> Objective:
         """What a step minimises; it needs no sources."""
         return self._loss
 
     def _loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        start = random_start(batch.inputs, self.epsilon, batch.generator)
+        start = random_point(batch.inputs, self.epsilon, batch.generator) if self.epsilon > 0 else None
         with crafting(model) as own:
-            adversarial = ifgsm_linf(
+            adversarial = sign_steps(
                 own,
                 batch.inputs,
                 batch.targets,
                 self.epsilon,
-                self.attack_steps,
                 step=STEP_SCALE * self.epsilon / self.attack_steps,
+                steps=self.attack_steps,
                 start=start,
             )
         loss, clean, attacked = mixed_loss(model, batch.inputs, adversarial, batch.targets)

@@ -4,9 +4,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from nndefense.core.errors import InputError
+from nndefense.core.streams import stream
 from nndefense.database.index import build_index, search
-from nndefense.defenses.base import row_generator
-from nndefense.errors import InputError
 
 PATCH_SIZE = 5
 # Patches that are looked for at once.
@@ -23,8 +23,17 @@ def sample_patches(
 ) -> NDArray[np.uint8]:
     """Square patches at random places of each image: (n * per_image, size * size * 3) uint8, image by image.
 
-    images: (n, H, W, 3) uint8. rows: (n,) ids (default 0 .. n-1); an image's places depend on (seed, row) alone. Give
-    images drawn at random: the code of Guo et al. takes the first 20,000 files, which are of few classes.
+    Give images drawn at random: the code of Guo et al. takes the first 20,000 files, which are of few classes.
+
+    Args:
+        images: (n, H, W, 3) uint8.
+        per_image: patches of each.
+        seed: an image's places depend on (seed, row) alone.
+        size: side of a patch.
+        rows: (n,) ids (default 0 .. n-1).
+
+    Raises:
+        InputError: other images, images smaller than a patch, or less than one patch.
     """
     _check_images(images, size)
     if per_image < 1:
@@ -32,7 +41,7 @@ def sample_patches(
     views = np.lib.stride_tricks.sliding_window_view(images, (size, size), axis=(1, 2))
     found = np.empty((len(images), per_image, size, size, 3), np.uint8)
     for place, row in enumerate(range(len(images)) if rows is None else np.asarray(rows).tolist()):
-        tops, lefts = row_generator(seed, row).integers(np.array(views.shape[1:3])[:, None], size=(2, per_image))
+        tops, lefts = stream(seed, row).integers(np.array(views.shape[1:3])[:, None], size=(2, per_image))
         found[place] = views[place, tops, lefts].transpose(0, 2, 3, 1)
     return found.reshape(len(images) * per_image, -1)
 
@@ -40,7 +49,10 @@ def sample_patches(
 def grid_patches(images: NDArray, size: int = PATCH_SIZE, stride: int = 3) -> NDArray:
     """Patches of padded images on a grid: (n, H, W, 3) of any dtype -> (n, rows * columns, size * size * 3).
 
-    Sides must be `size` plus a multiple of the stride; see `padding`.
+    Args:
+        images: sides are `size` plus a multiple of the stride; see `padding`.
+        size: side of a patch.
+        stride: from a patch to the next.
     """
     _check_images(images, size, any_dtype=True)
     views = np.lib.stride_tricks.sliding_window_view(images, (size, size), axis=(1, 2))[:, ::stride, ::stride]
@@ -56,7 +68,12 @@ def padding(side: int, size: int = PATCH_SIZE, stride: int = 3) -> int:
 def build_patch_index(patches: NDArray[np.uint8], factory: str = "Flat") -> faiss.Index:
     """FAISS index of patches (N, d) uint8 by their values in [0, 1].
 
-    factory: FAISS factory string; "Flat" is exact. Raises as `nndefense.database.index.build_index`.
+    Args:
+        patches: their values in the order row, column, channel.
+        factory: FAISS factory string; "Flat" is exact.
+
+    Raises:
+        ConfigError, InputError: as `nndefense.database.index.build_index`.
     """
     return build_index(_codes(patches), factory)
 
@@ -66,7 +83,16 @@ def nearest_patches(
 ) -> NDArray[np.int64]:
     """Ids (Q, neighbors) of the patches nearest to queries (Q, d) float32 in [0, 1], nearest first.
 
-    Where an approximate index finds too few, the nearest fills their places. Raises InputError where it finds none.
+    Where an approximate index finds too few, the nearest fills their places.
+
+    Args:
+        index: as `build_patch_index` makes it.
+        queries: any number.
+        neighbors: patches found for each.
+        nprobe: cells visited, IVF indexes only.
+
+    Raises:
+        InputError: the index finds nothing.
     """
     found = [
         search(index, queries[start : start + _QUERIES], neighbors, nprobe=nprobe)[0]

@@ -7,8 +7,11 @@ from torch import Tensor
 def seams(errors: Tensor) -> Tensor:
     """Cheapest path from the first to the last row of each overlap, by dynamic programming.
 
-    errors: (M, L, W) integers or floats >= 0, the difference of the two patches at each pixel of M overlaps.
-    Returns (M, L) int64: the path's column in each row, in neighbouring rows at most one apart; the first of equals.
+    Args:
+        errors: (M, L, W) integers or floats >= 0, the difference of the two patches at each pixel of M overlaps.
+
+    Returns:
+        (M, L) int64: the path's column in each row, in neighbouring rows at most one apart; the first of equals.
     """
     length, width = errors.shape[1:]
     costs = [errors[:, 0]]
@@ -32,8 +35,15 @@ def _reachable(costs: Tensor) -> Tensor:
 def joined(old: Tensor, new: Tensor, overlap: int, has_left: Tensor, has_above: Tensor) -> Tensor:
     """Patches `new` over what lies there, `old`: new right of the seam on the left and below the seam above.
 
-    old, new: (M, S, S, 3) uint8. overlap: W < S, columns and rows shared with the neighbours. has_left, has_above:
-    (M,) bool, whether there is a neighbour. A seam's own pixels are new. Returns (M, S, S, 3) uint8.
+    A seam's own pixels are new.
+
+    Args:
+        old, new: (M, S, S, 3) uint8.
+        overlap: W < S, columns and rows shared with the neighbours.
+        has_left, has_above: (M,) bool, whether there is a neighbour.
+
+    Returns:
+        (M, S, S, 3) uint8.
     """
     side, count = new.shape[1], len(new)
     errors = (old.int() - new.int()).square().sum(dim=3)

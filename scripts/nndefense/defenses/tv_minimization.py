@@ -6,15 +6,18 @@ ten Gauss-Seidel sweeps to each shrinkage. Sweeps go over the pixels in four pha
 each is a few operations on whole arrays; the order of the pixels does not change what the sweeps converge to.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from nndefense.defenses.base import Purifier, check_choice, check_integer, check_number, like_format, row_generator
-from nndefense.errors import InputError
+from nndefense.core.errors import InputError
+from nndefense.core.options import Count, NotNegative
+from nndefense.core.streams import stream
+from nndefense.defenses.base import Context, Purifier, like_format
 
 # Pixels solved for at once: few enough for the arrays to stay in a core's cache, many enough to fill a GPU.
 CHUNK = {"cpu": 1 << 17, "cuda": 1 << 25}
@@ -22,31 +25,34 @@ CHUNK = {"cpu": 1 << 17, "cuda": 1 << 25}
 
 @dataclass(frozen=True, kw_only=True)
 class TVMinimization(Purifier):
-    """Drops pixels of each channel at random and fills them in: min_z 1/2 sum m (z - x)^2 + tv_weight TV(z).
+    """Drops pixels of each channel at random and fills them in: min_z 1/2 sum m (z - x)^2 + tv_weight TV(z)."""
 
-    drop: probability that a value (pixel and channel) is dropped, m = 0. tv_weight: weight of the isotropic total
-    variation. iterations: shrinkage steps at most, of `sweeps` Gauss-Seidel sweeps each. tolerance: an image is done
-    when a step changes it by a smaller root mean square; the paper's 0.01 stops long before the minimum, at a smoother
-    image. shrinkage: `exact` for the objective above, or `smooth` as scikit-image and Guo et al. have it, which
-    rounds off the kink of the total variation.
-    """
+    drop: Annotated[
+        float, Field(ge=0, lt=1, description="Probability that a value (pixel and channel) is dropped, m = 0.")
+    ] = 0.5
+    tv_weight: Annotated[NotNegative, Field(description="Weight of the isotropic total variation.")] = 0.03
+    iterations: Annotated[Count, Field(description="Shrinkage steps at most.")] = 100
+    sweeps: Annotated[Count, Field(description="Gauss-Seidel sweeps to each shrinkage step.")] = 10
+    tolerance: Annotated[
+        NotNegative,
+        Field(
+            description="An image is done when a step changes it by a smaller root mean square; the paper's 0.01 stops "
+            "long before the minimum, at a smoother image."
+        ),
+    ] = 0.01
+    shrinkage: Annotated[
+        Literal["exact", "smooth"],
+        Field(
+            description="`exact` for the objective above, or `smooth` as scikit-image and Guo et al. have it, which "
+            "rounds off the kink of the total variation."
+        ),
+    ] = "exact"
 
-    drop: float = 0.5
-    tv_weight: float = 0.03
-    iterations: int = 100
-    sweeps: int = 10
-    tolerance: float = 0.01
-    shrinkage: str = "exact"
+    @property
+    def random(self) -> bool:
+        return self.drop > 0
 
-    def __post_init__(self):
-        check_number("drop", self.drop, "a number >= 0 and < 1", lambda value: 0 <= value < 1)
-        check_number("tv_weight", self.tv_weight, "a number >= 0", lambda value: value >= 0)
-        check_integer("iterations", self.iterations, 1)
-        check_integer("sweeps", self.sweeps, 1)
-        check_number("tolerance", self.tolerance, "a number >= 0", lambda value: value >= 0)
-        check_choice("shrinkage", self.shrinkage, ("exact", "smooth"))
-
-    def transform(self, images: Tensor, rows: Tensor, seed: int, context: Mapping[str, object]) -> Tensor:
+    def transform(self, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
         kept = keep_mask(images.shape, self.drop, rows, seed).to(images.device)
         found = minimize_tv(
             images,
@@ -61,10 +67,17 @@ class TVMinimization(Purifier):
 
 
 def keep_mask(shape: tuple[int, ...], drop: float, rows: Tensor, seed: int) -> Tensor:
-    """Which values are kept, (B, C, H, W) bool, each with probability 1 - drop. rows: (B,) integers."""
+    """Which values are kept, (B, C, H, W) bool.
+
+    Args:
+        shape: of the images.
+        drop: probability that a value is not kept.
+        rows: (B,) integers.
+        seed: what is dropped depends on (seed, row) alone.
+    """
     kept = np.empty(shape, dtype=bool)
     for row, out in zip(rows.tolist(), kept, strict=True):
-        np.greater_equal(row_generator(seed, row).random(shape[1:], dtype=np.float32), drop, out=out)
+        np.greater_equal(stream(seed, row).random(shape[1:], dtype=np.float32), drop, out=out)
     return torch.from_numpy(kept)
 
 
@@ -96,9 +109,17 @@ def minimize_tv(
     tolerance: float = 0.01,
     shrinkage: str = "exact",
 ) -> Tensor:
-    """Images z that minimise `objective`, from z = m x. (B, C, H, W) float32 -> the same, contiguous.
+    """Images z that minimise `objective`, from z = m x: float32, the shape of the images, contiguous.
 
-    kept: m, (B, C, H, W) bool. Images do not depend on each other. Raises InputError below 2 x 2 pixels.
+    Images do not depend on each other.
+
+    Args:
+        images: x, (B, C, H, W) float32.
+        kept: m, (B, C, H, W) bool.
+        tv_weight, iterations, sweeps, tolerance, shrinkage: as the options of `TVMinimization`.
+
+    Raises:
+        InputError: below 2 x 2 pixels.
     """
     count, channels, height, width = images.shape
     if min(height, width) < 2:

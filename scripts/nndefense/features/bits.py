@@ -6,7 +6,7 @@ The paper does not say how it quantises; signs make 256 dimensions 32 bytes an i
 import numpy as np
 from numpy.typing import NDArray
 
-from nndefense.errors import InputError
+from nndefense.core.errors import InputError
 
 
 def pack_signs(codes: NDArray[np.floating]) -> NDArray[np.uint8]:

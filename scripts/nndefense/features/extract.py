@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nndefense.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, InputError
 from nndefense.features.layers import available_layers, find_block
 from nndefense.features.names import block_name, is_rmac, parse_layer
 from nndefense.features.pooling import pool_features, pool_side
@@ -150,3 +150,8 @@ def extract_features(
 def finite_rows(*arrays: NDArray) -> NDArray[np.bool_]:
     """(n,) mask of the rows that are finite in all arrays (n, ...): the images that may enter a database."""
     return np.logical_and.reduce([np.isfinite(array).reshape(len(array), -1).all(1) for array in arrays])
+
+
+def half_features(features: NDArray[np.floating]) -> NDArray[np.float16]:
+    """Features as they are stored: float16, what is beyond its range at its largest number."""
+    return np.clip(features, -65504, 65504).astype(np.float16)

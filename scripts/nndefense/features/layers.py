@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from nndefense.errors import ConfigError
+from nndefense.core.errors import ConfigError
 from nndefense.features.names import block_name, parse_layer
 
 

@@ -7,7 +7,7 @@ Imported by scripts that need no torch, so it imports none.
 import re
 from pathlib import PurePath
 
-from nndefense.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, InputError
 
 RMAC = "-RMAC"
 _NAME = re.compile(rf"conv_([2-9])_([1-9]\d*)({RMAC})?")

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from nndefense.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     import torch

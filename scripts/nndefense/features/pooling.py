@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional
 
-from nndefense.errors import ConfigError
+from nndefense.core.errors import ConfigError
 
 # Side of the pooled map by stage. Table 3 gives 7, 7, 4, 1 for maps of 56, 28, 14 and 7 pixels.
 TABLE_3_SIDES = {2: 7, 3: 7, 4: 4, 5: 1}
@@ -24,8 +24,3 @@ def pool_features(maps: Tensor, side: int) -> Tensor:
     """
     height, width = maps.shape[-2:]
     return functional.adaptive_avg_pool2d(maps, (min(side, height), min(side, width))).flatten(1)
-
-
-def pooled_dimension(channels: int, height: int, width: int, side: int) -> int:
-    """Number of features of one image after `pool_features`."""
-    return channels * min(side, height) * min(side, width)

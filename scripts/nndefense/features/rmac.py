@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nndefense.errors import ConfigError
+from nndefense.core.errors import ConfigError
 
 # Overlap that neighbouring regions of level 1 come closest to along the longer side, and their possible numbers.
 _OVERLAP = Fraction(2, 5)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from nndefense.core.files import fault, file_sha256, read_arrays
 from nndefense.features.pca import PCA
-from nndefense.files import fault, file_sha256, read_arrays
 
 
 def read_pca(path: str | Path) -> tuple[PCA, str]:

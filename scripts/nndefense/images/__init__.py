@@ -1,7 +1,9 @@
-"""Image sets: where images come from. A set is one module and one line here: name -> "module:Class"."""
+"""Image sets: where images come from. Adding a kind: a file here and a line in KINDS."""
+
+from nndefense.core.registry import Entry
 
 KINDS = {
-    "shapes": "nndefense.images.shapes:Shapes",
-    "folder": "nndefense.images.folder:Folder",
-    "torchvision": "nndefense.images.torchvision_set:TorchvisionSet",
+    "shapes": Entry("nndefense.images.shapes:Shapes", "drawn images"),
+    "folder": Entry("nndefense.images.folder:Folder", "image files"),
+    "torchvision": Entry("nndefense.images.torchvision_set:TorchvisionSet", "a set that torchvision publishes"),
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nndefense.errors import InputError
+from nndefense.core.errors import InputError
 
 
 @dataclass

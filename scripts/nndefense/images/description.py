@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from nndefense.errors import FileFault
+from nndefense.core.errors import FileFault
+from nndefense.core.registry import make
+from nndefense.images import KINDS
 from nndefense.images.base import ImageSet
-from nndefense.images.registry import open_image_set
 
 
 def open_options(options: Mapping[str, Any]) -> ImageSet:
     """Open a set from its configuration: `kind` and the options of that kind."""
     options = dict(options)
-    return open_image_set(options.pop("kind"), **options)
+    return make("image set", KINDS, options.pop("kind"), options)
 
 
 def sources_sha256(sources: np.ndarray) -> str:

@@ -3,30 +3,29 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
-from nndefense.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, InputError
+from nndefense.core.options import Whole
 from nndefense.images.base import Batch, ImageSet, checked_rows, text_column
 from nndefense.images.decode import Undecodable, decode, read_files
 
+Side = Annotated[int, Field(ge=8)]
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 class Folder(ImageSet):
-    """Files under `root`, in the order of torchvision's ImageFolder: root/<class>/**/<file>.
+    """Image files in one folder per class.
 
-    Files directly in `root` have label -1 and no tag. Hidden files and folders and other suffixes are
-    not listed; a listed file that cannot be decoded keeps its row and is skipped when read.
+    In the order of torchvision's ImageFolder: root/<class>/**/<file>. Files directly in `root` have label -1 and no
+    tag. Hidden files and folders and other suffixes are not listed; a listed file that cannot be decoded keeps its row
+    and is skipped when read. Without `size` it is that of the first readable image, which must be square, and images of
+    another size are skipped. Folders that `classes` lacks have label -1.
 
-    Args:
-        root: folder of class folders, or of images.
-        size: pixels of the square images returned; None takes the size of the first readable image, which
-            must be square, and skips images of another size.
-        resize: pixels of the short side before the crop; None: `size`.
-        crop: "center", or "none" to squeeze the whole image into the square.
-        classes: class folder -> label, e.g. ImageNet's 1000 indices of ten folders; folders it lacks have
-            label -1. None numbers the class folders in sorted order.
+    Attributes:
         threads: decoding threads; 0 takes the CPUs this process may use.
 
     Raises:
@@ -34,18 +33,45 @@ class Folder(ImageSet):
         InputError: `root` is missing or holds no image.
     """
 
+    threads: int = 0
+
     def __init__(
         self,
-        root: str,
-        size: int | None,
-        resize: int | None = None,
-        crop: str = "center",
-        classes: Mapping[str, int] | None = None,
-        threads: int = 0,
+        root: Annotated[
+            str,
+            Field(
+                min_length=1,
+                description="The folder that holds the class folders, below `data` unless it is absolute.",
+            ),
+        ],
+        size: Annotated[
+            Side | None,
+            Field(description="Side of the images the network sees, in pixels (null = as they are, all of one size)."),
+        ] = None,
+        resize: Annotated[
+            Side | None,
+            Field(
+                description="Length in pixels the short side is resized to before the crop to `size` (null = `size`)."
+            ),
+        ] = None,
+        crop: Annotated[
+            Literal["center", "none"],
+            Field(
+                description="`center` cuts out the middle after resizing; `none` squeezes the whole image into the "
+                "square."
+            ),
+        ] = "center",
+        classes: Annotated[
+            Mapping[str, Whole] | None,
+            Field(
+                description="Label index by folder name, e.g. ImageNet's 1000 indices of ten folders (null = labels "
+                "are the rank of the folder's name)."
+            ),
+        ] = None,
     ):
         check_geometry("folder", size, resize, crop)
         self.root, self.resize, self.crop = Path(root), resize, crop
-        self.threads, self.exact = threads, size is None
+        self.exact = size is None
         self.paths, self.tags = list_images(self.root)
         labels, self.class_names = _label_folders(self.root, classes)
         self.labels = np.array([labels.get(tag, -1) for tag in self.tags], dtype=np.int64)

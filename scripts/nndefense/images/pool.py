@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nndefense.errors import InputError
+from nndefense.core.errors import InputError
 from nndefense.images.base import Batch
 from nndefense.images.description import open_described
 

@@ -1,10 +1,13 @@
 """Drawn images of ten nameable things, and a web-like stream of those and others; no files needed."""
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
-from nndefense.errors import ConfigError
+from nndefense.core.errors import ConfigError
+from nndefense.core.options import Count, Share, Whole
 from nndefense.images.base import Batch, ImageSet, checked_rows, text_column
 from nndefense.images.shapes_kinds import TASK_KINDS
 from nndefense.images.shapes_random import Draws
@@ -14,17 +17,11 @@ CHUNK = 512  # rows drawn together: enough to amortise numpy's calls, few enough
 
 
 class Shapes(ImageSet):
-    """Row i is a pure function of (seed, first + i) and the options, whichever rows are read together.
+    """Drawn images that need no download; row i is a pure function of the seed and i.
 
-    Args:
-        seed: non-negative.
-        first: number of the first row in the endless set; ranges that do not overlap are disjoint sets.
-        rows: how many.
-        content: "task" draws the ten classes uniformly, tags are the class names. "web" draws a task
-            kind with probability `task_share`, else a kind outside of the task (label -1).
-        tag_noise: share of "web" tags replaced by the name of another kind.
-        task_share: share of task kinds in "web" content.
-        size: height and width in pixels.
+    It is a function of (seed, first + i) and the options, whichever rows are read together. "task" content draws the
+    ten classes uniformly, and tags are the class names. "web" content draws a task kind with probability `task_share`,
+    else a kind outside of the task (label -1); a share `tag_noise` of its tags is replaced by the name of another kind.
 
     Raises:
         ConfigError: a value out of range.
@@ -35,13 +32,22 @@ class Shapes(ImageSet):
 
     def __init__(
         self,
-        seed: int,
-        first: int,
-        rows: int,
-        content: str,
-        tag_noise: float = 0.1,
-        task_share: float = 0.5,
-        size: int = 32,
+        *,
+        seed: Annotated[Whole, Field(description="Seed of the drawings.")] = 1,
+        first: Annotated[
+            Whole, Field(description="First image. Sets that must not share images take ranges that do not overlap.")
+        ],
+        rows: Annotated[Count, Field(description="Number of images.")],
+        content: Annotated[
+            Literal["task", "web"],
+            Field(
+                description="`task`: the ten task classes; `web`: a mixed stream in which other kinds appear and some "
+                "tags are wrong."
+            ),
+        ] = "task",
+        task_share: Annotated[Share, Field(description="Share of task classes in the `web` stream.")] = 0.5,
+        tag_noise: Annotated[Share, Field(description="Share of wrong tags in the `web` stream.")] = 0.1,
+        size: Annotated[int, Field(ge=8, le=256, description="Side of the images in pixels.")] = 32,
     ):
         if content not in ("task", "web"):
             raise ConfigError(f"shapes content must be task or web, got {content!r}")

@@ -3,15 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 from torchvision import datasets
 
-from nndefense.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, InputError
+from nndefense.core.options import Count, Whole
 from nndefense.images.base import Batch, ImageSet, checked_rows, text_column
 from nndefense.images.decode import fit, read_files
-from nndefense.images.folder import check_geometry
+from nndefense.images.folder import Side, check_geometry
 
 
 @dataclass(frozen=True)
@@ -63,21 +66,12 @@ SOURCES = {
 
 
 class TorchvisionSet(ImageSet):
-    """A published data set; tags are the class names, grey images are repeated over three channels.
+    """A data set that torchvision reads.
 
-    CIFAR's files are pickles by their publishers; torchvision opens them only after an MD5 check. SVHN's are MATLAB
-    files, read by SciPy without pickles. All but ImageNet is held in memory: SVHN's extra split (531,131 images) takes
-    1.6 GB, and twice that while it is opened.
-
-    Args:
-        name: CIFAR10, CIFAR100, SVHN, FashionMNIST or ImageNet.
-        root: folder with the data.
-        split: train or test; SVHN also has extra; ImageNet has train and val.
-        download: fetch missing data into `root` (not for ImageNet, which needs registration).
-        first, rows: the published rows taken, first .. first + rows - 1; rows None: all from `first` on. Ranges that
-            do not overlap are disjoint sets.
-        size: pixels of the square images returned; None keeps the set's own size (required for ImageNet).
-        resize: ImageNet's short side before the centre crop; None: 256/224 of `size`.
+    Tags are the class names, grey images are repeated over three channels. CIFAR's files are pickles by their
+    publishers; torchvision opens them only after an MD5 check. SVHN's are MATLAB files, read by SciPy without pickles.
+    All but ImageNet is held in memory: SVHN's extra split (531,131 images) takes 1.6 GB, and twice that while it is
+    opened. ImageNet needs a size and cannot be fetched, as it needs registration; `resize` is for ImageNet only.
 
     Raises:
         ConfigError: an unknown name or split, a size that does not fit, or rows that the split does not have.
@@ -86,14 +80,35 @@ class TorchvisionSet(ImageSet):
 
     def __init__(
         self,
-        name: str,
-        root: str,
-        split: str,
-        download: bool = False,
-        first: int = 0,
-        rows: int | None = None,
-        size: int | None = None,
-        resize: int | None = None,
+        name: Annotated[
+            Literal["CIFAR10", "CIFAR100", "SVHN", "FashionMNIST", "ImageNet"], Field(description="Which one.")
+        ],
+        root: Annotated[
+            str, Field(min_length=1, description="Folder of its files, below `data` unless it is absolute.")
+        ],
+        split: Annotated[
+            Literal["train", "test", "val", "extra"],
+            Field(description="Part of the data set; ImageNet has train and val, SVHN also extra."),
+        ] = "test",
+        download: Annotated[bool, Field(description="Fetch it where it is absent and the licence allows it.")] = False,
+        first: Annotated[
+            Whole,
+            Field(description="First image taken. Sets that must not share images take ranges that do not overlap."),
+        ] = 0,
+        rows: Annotated[
+            Count | None, Field(description="Number of images taken from there (null = all that follow).")
+        ] = None,
+        size: Annotated[
+            Side | None,
+            Field(description="Side the images are resized and cropped to, in pixels (null = as they are)."),
+        ] = None,
+        resize: Annotated[
+            Side | None,
+            Field(
+                description="Length in pixels the short side is resized to before the crop (null = 256/224 of `size` "
+                "for ImageNet, else `size`)."
+            ),
+        ] = None,
     ):
         if name not in SOURCES:
             raise ConfigError(f"unknown torchvision set {name!r}; allowed: {', '.join(SOURCES)}")

@@ -16,5 +16,5 @@ ARCHITECTURES = {
     "resnext50_32x4d": "nndefense.models.torchvision_nets:build",
     "resnext101_32x8d": "nndefense.models.torchvision_nets:build",
     "resnext101_64x4d": "nndefense.models.torchvision_nets:build",
-    "racnn": "nndefense.defenses.racnn:build",
+    "racnn": "nndefense.models.racnn:build",
 }

@@ -2,7 +2,7 @@
 
 import re
 
-from nndefense.errors import ConfigError
+from nndefense.core.errors import ConfigError
 from nndefense.models import ARCHITECTURES
 
 

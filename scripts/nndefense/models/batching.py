@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import torch
 
-from nndefense.errors import InputError, NNDefenseError
+from nndefense.core.errors import InputError, NNDefenseError
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nndefense.errors import ConfigError
+from nndefense.core.errors import ConfigError
 from nndefense.models.architectures import architecture_entry
 from nndefense.models.fold import fold_batch_norms
 from nndefense.models.standardize import Standardized

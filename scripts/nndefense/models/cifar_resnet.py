@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nndefense.errors import ConfigError
+from nndefense.core.errors import ConfigError
 
 
 class BasicBlock(nn.Module):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nndefense.files import fault, write_text
+from nndefense.core.files import fault, read_csv, write_text
 
 COLUMNS = ("epoch", "loss", "accuracy", "learning_rate")
 
@@ -23,12 +23,8 @@ def write_history(path: str | Path, history: Sequence[Mapping[str, float]]) -> N
 
 def read_history(path: str | Path) -> list[dict[str, Any]]:
     """The rows of a written history, epochs as integers. FileFault for other columns or a damaged line."""
+    lines = read_csv(path, COLUMNS, "a training's history")
     try:
-        with open(path, encoding="utf-8", newline="") as handle:
-            header, *lines = csv.reader(handle)
-            if tuple(header) != COLUMNS:
-                raise ValueError(f"columns {', '.join(header)}, expected {', '.join(COLUMNS)}")
-            rows = [dict(zip(COLUMNS, line, strict=True)) for line in lines]
-        return [{name: int(row[name]) if name == "epoch" else float(row[name]) for name in COLUMNS} for row in rows]
-    except (OSError, ValueError) as error:
+        return [{name: int(row[name]) if name == "epoch" else float(row[name]) for name in COLUMNS} for row in lines]
+    except ValueError as error:
         raise fault(path, f"is no history of a training ({error})") from error

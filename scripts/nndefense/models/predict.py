@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nndefense.errors import InputError
+from nndefense.core.errors import InputError
 from nndefense.models.batching import in_batches
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nndefense.errors import ConfigError
+from nndefense.core.errors import ConfigError
 
 
 class Standardized(nn.Module):

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from nndefense.errors import ConfigError
+from nndefense.core.errors import ConfigError
 
 
 def build(architecture: str, classes: int, weights: str | None = None) -> nn.Module:

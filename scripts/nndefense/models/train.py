@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nndefense.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, InputError
 from nndefense.models.augment import shuffled_batches, training_inputs
 from nndefense.models.objective import Batch, CrossEntropy, Objective
 from nndefense.models.training_state import TrainingState, capture, restore

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from nndefense.errors import FileFault
-from nndefense.files import read_sealed, write_sealed
+from nndefense.core.errors import FileFault
+from nndefense.core.files import read_sealed, write_sealed
 from nndefense.models.training_state import TrainingState, pack_state, unpack_state
 
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from nndefense.errors import FileFault, InputError
+from nndefense.core.errors import FileFault, InputError
 
 MODEL, MOMENTUM, GENERATOR = "model/", "momentum/", "generator"
 

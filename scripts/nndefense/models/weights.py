@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nndefense.errors import FileFault
+from nndefense.core.errors import FileFault
 from nndefense.models.standardize import Standardized
 
 SUFFIXES = (".safetensors", ".pth", ".pt")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from nndefense.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, InputError
 from nndefense.retrieval import WEIGHTINGS
 from nndefense.retrieval.weights import weight_columns
 
@@ -24,14 +24,43 @@ def vote(
 ) -> np.ndarray:
     """Predicted class of each query, (Q,) int64; -1 for a query without a valid neighbour.
 
-    softmax: (Q, K, C); weights: (Q, K) >= 0; valid: (Q, K) bool, default all. "soft" takes the largest
-    weighted mean probability, "hard" the weighted plurality of the neighbours' classes. A query whose valid
-    weights are all 0 uses uniform weights. Raises ConfigError for an unknown combination, InputError for
-    negative or non-finite weights.
+    A query whose valid weights are all 0 uses uniform weights.
+
+    Args:
+        softmax: (Q, K, C) rows of the neighbours.
+        weights: (Q, K) >= 0.
+        combination: "soft" takes the largest weighted mean probability, "hard" the weighted plurality of the
+            neighbours' classes.
+        valid: (Q, K) bool, default all.
+
+    Raises:
+        ConfigError: an unknown combination.
+        InputError: negative or non-finite weights.
     """
     valid = np.ones(weights.shape, dtype=bool) if valid is None else valid
     (classes,) = _prefix_votes(softmax, weights[:, None, :], valid, [weights.shape[1]], combination)
     return classes[:, 0]
+
+
+def vote_shares(
+    softmax: np.ndarray, weights: np.ndarray, combination: str = "soft", valid: np.ndarray | None = None
+) -> np.ndarray:
+    """Each class's share of the vote, (Q, C) float32, rows sum to 1; its largest is the class that `vote` predicts.
+
+    A query without a valid neighbour has equal shares. Arguments and errors as of `vote`.
+    """
+    valid = np.ones(weights.shape, dtype=bool) if valid is None else valid
+    ((scores, found),) = _prefix_scores(softmax, weights[:, None, :], valid, [weights.shape[1]], combination)
+    scores = np.where(found[:, None], scores[:, 0], 1.0)
+    shares = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+    return keep_winner(shares, scores.argmax(axis=1))
+
+
+def keep_winner(values: np.ndarray, winner: np.ndarray) -> np.ndarray:
+    """Values (Q, C) whose largest is in column winner (Q,): raised by one step where rounding made another equal."""
+    lost = np.flatnonzero(values.argmax(axis=1) != winner)
+    values[lost, winner[lost]] = np.nextafter(values[lost].max(axis=1), np.float32(np.inf))
+    return values
 
 
 def vote_all(
@@ -46,15 +75,24 @@ def vote_all(
 ) -> dict[Key, np.ndarray]:
     """`vote` for every K, weighting and combination at once: {(K, weighting, combination): (Q,) int64}.
 
-    softmax: (Q, Kmax, C), nearest first; cbw: (Q, Kmax, W), columns as `weights.weight_columns()`; valid: (Q,
-    Kmax).
-    neighbors: the K values, each <= Kmax. Each row is added once, whatever the number of K values, in blocks
-    of queries of about block_bytes. Raises ConfigError for an unknown axis value, InputError for shapes or
-    weights that do not fit.
+    Each row is added once, whatever the number of K values.
+
+    Args:
+        softmax: (Q, Kmax, C), nearest first.
+        cbw: (Q, Kmax, W), columns as `weights.weight_columns()`.
+        valid: (Q, Kmax) bool.
+        neighbors: the K values, each <= Kmax.
+        weightings: names.
+        combinations: of COMBINATIONS.
+        block_bytes: about as much is held at once, for a block of queries.
+
+    Raises:
+        ConfigError: an unknown axis value.
+        InputError: shapes or weights that do not fit.
     """
     _check_axes(neighbors, weightings, combinations, valid.shape[1])
     queries, _, classes = softmax.shape
-    weights = _select(cbw, weightings)
+    weights = chosen_weights(cbw, weightings)
     ladder = sorted(set(neighbors))
     chosen = {
         (k, weighting, combination): np.empty(queries, dtype=np.int64)
@@ -83,10 +121,17 @@ def vote_neighbors(
     combinations: Sequence[str],
     block_bytes: int = 1 << 28,
 ) -> tuple[dict[Key, np.ndarray], dict[tuple[int, str], int]]:
-    """`vote_all` from neighbour ids (Q, Kmax), nearest first, reading the softmax rows in blocks of queries.
+    """`vote_all` from neighbour ids, reading the softmax rows in blocks of queries.
 
-    take: ids -> (softmax, weights, valid), as `SoftmaxStore.take`; block_bytes bounds one block's float32
-    rows. Returns the predictions, and the fallback counts as `count_fallbacks` gives them.
+    Args:
+        take: ids -> (softmax, weights, valid), as `SoftmaxStore.take`.
+        ids: (Q, Kmax), nearest first.
+        classes: C.
+        neighbors, weightings, combinations: as of `vote_all`.
+        block_bytes: bounds one block's float32 rows.
+
+    Returns:
+        The predictions, and the fallback counts as `count_fallbacks` gives them.
     """
     _check_axes(neighbors, weightings, combinations, ids.shape[1])
     ids = ids[:, : max(neighbors)]
@@ -108,7 +153,7 @@ def count_fallbacks(
 ) -> dict[tuple[int, str], int]:
     """Queries whose valid neighbours all have weight 0, so that UW decides: {(K, weighting): count}."""
     counts = {}
-    weights = _select(cbw, weightings) * valid[:, None, :]
+    weights = chosen_weights(cbw, weightings) * valid[:, None, :]
     for k in sorted(set(neighbors)):
         weightless = (weights[:, :, :k] == 0).all(axis=2) & valid[:, None, :k].any(axis=2)
         counts.update({(k, name): int(count) for name, count in zip(weightings, weightless.sum(0), strict=True)})
@@ -129,8 +174,16 @@ def _check_axes(neighbors: Sequence[int], weightings: Sequence[str], combination
         raise InputError(f"neighbors {max(neighbors)} exceeds the {places} places of the neighbour lists")
 
 
-def _select(cbw: np.ndarray, weightings: Sequence[str]) -> np.ndarray:
-    """Weights of the named weightings, (Q, len(weightings), K)."""
+def chosen_weights(cbw: np.ndarray, weightings: Sequence[str]) -> np.ndarray:
+    """Weights (Q, len(weightings), K) of the named weightings.
+
+    Args:
+        cbw: (Q, K, W), columns as `weights.weight_columns()`.
+        weightings: names.
+
+    Raises:
+        InputError: another number of columns.
+    """
     columns = weight_columns()
     if cbw.ndim != 3 or cbw.shape[2] != len(columns):
         raise InputError(f"weights have shape {cbw.shape}, expected (Q, K, {len(columns)}) for {', '.join(columns)}")
@@ -142,6 +195,14 @@ def _prefix_votes(
     softmax: np.ndarray, weights: np.ndarray, valid: np.ndarray, ladder: Sequence[int], combination: str
 ) -> Iterator[np.ndarray]:
     """Classes (Q, W) for each K, ascending; softmax (Q, K, C), weights (Q, W, K), valid (Q, K)."""
+    for scores, found in _prefix_scores(softmax, weights, valid, ladder, combination):
+        yield np.where(found[:, None], scores.argmax(axis=2), NO_CLASS)
+
+
+def _prefix_scores(
+    softmax: np.ndarray, weights: np.ndarray, valid: np.ndarray, ladder: Sequence[int], combination: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Sums of votes (Q, W, C) and whether there is a neighbour (Q,), for each K, ascending."""
     if combination not in COMBINATIONS:
         raise ConfigError(f"combination {combination!r} is unknown; allowed: {', '.join(COMBINATIONS)}")
     if not np.isfinite(weights).all() or (weights < 0).any():
@@ -162,8 +223,7 @@ def _prefix_votes(
         else:
             scores += _tally(ballots[:, start:stop], part, softmax.shape[2])
         total += part.sum(axis=2)
-        classes = np.where(total[:, :, None] > 0, scores, scores[:, :1]).argmax(axis=2)
-        yield np.where(total[:, :1] > 0, classes[:, 1:], NO_CLASS)
+        yield np.where(total[:, 1:, None] > 0, scores[:, 1:], scores[:, :1]), total[:, 0] > 0
         start = stop
 
 

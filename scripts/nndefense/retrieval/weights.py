@@ -1,10 +1,9 @@
 """Confidence weights of database images (Dubey et al. 2019, §4): how sure the classifier is of each."""
 
-from importlib import import_module
-
 import numpy as np
 
-from nndefense.errors import ConfigError
+from nndefense.core.errors import ConfigError
+from nndefense.core.registry import load
 from nndefense.retrieval import WEIGHTINGS
 
 
@@ -21,11 +20,15 @@ def cbw_e(softmax: np.ndarray) -> np.ndarray:
 
 
 def cbw_d(softmax: np.ndarray, m: int = 20, p: float = 3.0) -> np.ndarray:
-    """CBW-D: sum over the next m classes of (s_1 - s_i)^p, s sorted descending; (..., C) -> (...) float32 in
-    [0, m].
+    """CBW-D: sum over the next m classes of (s_1 - s_i)^p, s sorted descending; (...) float32 in [0, m].
 
-    m is capped at C - 1, which matters on data sets with few classes. m = 20, p = 3 in the paper.
-    Raises ConfigError for m < 1 or p <= 0.
+    Args:
+        softmax: (..., C).
+        m: classes counted, 20 in the paper; at most C - 1, which matters on data sets with few classes.
+        p: power, 3 in the paper.
+
+    Raises:
+        ConfigError: m < 1 or p <= 0.
     """
     if m < 1 or not p > 0:
         raise ConfigError(f"CBW-D has m={m}, p={p}; allowed: m >= 1, p > 0")
@@ -41,8 +44,7 @@ def weighting_function(name: str):
     """The function of a registered weighting. Raises ConfigError for an unknown name."""
     if name not in WEIGHTINGS:
         raise ConfigError(f"weighting {name!r} is unknown; allowed: {', '.join(WEIGHTINGS)}")
-    module, _, attribute = WEIGHTINGS[name].partition(":")
-    return getattr(import_module(module), attribute)
+    return load(WEIGHTINGS[name])
 
 
 def weight_columns() -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from nndefense.errors import InputError
+from nndefense.core.errors import InputError
 
 
 def uniform_simplex(count: int, size: int, generator: torch.Generator) -> Tensor:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from nndefense.errors import ConfigError
+from nndefense.core.errors import ConfigError
 
 
 def random_projection(dimension: int, components: int, seed: int) -> NDArray[np.float32]:

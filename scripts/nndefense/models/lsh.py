@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nndefense.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, InputError
 
 # Bytes of marks (a query, a row) and (query, candidate) pairs whose distances are computed at once.
 MARKS = 1 << 24

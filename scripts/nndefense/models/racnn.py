@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from nndefense.database.projection import random_projection
-from nndefense.defenses.attention import BilinearAttention, convex_sum
-from nndefense.defenses.memory import Memory
-from nndefense.errors import ConfigError
+from nndefense.core.errors import ConfigError
+from nndefense.models.attention import BilinearAttention, convex_sum
 from nndefense.models.build import build_network
+from nndefense.models.memory import Memory
+from nndefense.models.projection import random_projection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class RetrievalOptions:
     finetune: the features phi are trained; the search keeps the extractor's, phi', as a network of its own.
     use_labels: the neighbours' labels are classified together with their features. hidden: widths of the fully
     connected layers before the last. projection: dimensions that the search compares (None: all).
-    engine, hashes, tables, width: of `nndefense.defenses.memory.Memory`. seed: of projection and hashes.
+    engine, hashes, tables, width: of `nndefense.models.memory.Memory`. seed: of projection and hashes.
     Raises ConfigError for values out of range.
     """
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from nndefense.database.lsh import PStableLSH, default_width
-from nndefense.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, InputError
+from nndefense.models.lsh import PStableLSH, default_width
 
 ENGINES = ("exact", "lsh")
 # Distances held at once: 64 MB.
@@ -15,7 +15,7 @@ class Memory(nn.Module):
     """Keys that neighbours are found by, their features and their labels.
 
     Buffers: keys (rows, key_dimension) and features (rows, dimension) float32, labels (rows,) int64.
-    engine: "exact", or "lsh" with `hashes`, `tables`, `width` and `seed` of `nndefense.database.lsh.PStableLSH`, whose
+    engine: "exact", or "lsh" with `hashes`, `tables`, `width` and `seed` of `nndefense.models.lsh.PStableLSH`, whose
     tables are made from the keys at the first search; without a width, it is `default_width` of the keys.
     Raises ConfigError for an unknown engine.
     """

@@ -1,24 +1,131 @@
 """Training of retrieval-augmented networks: memory, neighbours of the training images, objective."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nndefense.defenses.attention import convex_sum
-from nndefense.defenses.memory import Memory, exact_nearest
-from nndefense.defenses.racnn import RetrievalAugmented, cut_last_layer
-from nndefense.defenses.simplex import uniform_simplex
-from nndefense.errors import InputError
+from nndefense.core.errors import InputError
+from nndefense.core.options import Count, Options, Positive, Whole
+from nndefense.models.attention import convex_sum
 from nndefense.models.batching import in_batches
+from nndefense.models.memory import Memory, exact_nearest
 from nndefense.models.objective import Batch
 from nndefense.models.predict import image_batch
+from nndefense.models.racnn import RetrievalAugmented, cut_last_layer
+from nndefense.models.simplex import uniform_simplex
 from nndefense.models.standardize import Standardized
+
+
+@dataclass(frozen=True, kw_only=True)
+class Database(Options):
+    """Images with labels that neighbours are taken from."""
+
+    noun: ClassVar[str] = "database"
+
+    images: Annotated[str, Field(description="The image set they come from.")]
+    rows: Annotated[
+        Annotated[int, Field(ge=2)] | None, Field(description="How many, drawn at random with the seed (null = all).")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hashing(Options):
+    """Hash tables of the engine `lsh`."""
+
+    noun: ClassVar[str] = "lsh"
+
+    hashes: Annotated[Count, Field(description="Hashes that name a bucket.")] = 8
+    tables: Annotated[Count, Field(description="Tables. More find more of the nearest images, and compare more.")] = 24
+    width: Annotated[
+        Positive | None,
+        Field(
+            description="Width of a hash, in units of distance (null = 4 times the median distance to the nearest "
+            "other image)."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalTraining(Options):
+    """A retrieval-augmented network on another one's features (Zhao & Cho, arXiv 1802.09502; Zhao, Li & Cho 2018)."""
+
+    noun: ClassVar[str] = "training"
+
+    extractor: Annotated[
+        str,
+        Field(
+            description="Model whose penultimate features find the neighbours, and which training starts from. It has "
+            "the same `mean` and `std`."
+        ),
+    ]
+    database: Annotated[
+        Database,
+        Field(description="Images with labels that neighbours are taken from; they become part of the network."),
+    ]
+    neighbors: Annotated[Count, Field(description="Neighbours that an image is classified by.")] = 10
+    finetune: Annotated[
+        bool,
+        Field(
+            description="Train the features, too, with local mixup (Zhao & Cho, arXiv 1802.09502); the search keeps "
+            "those of the extractor. If false they are frozen (Zhao, Li & Cho 2018)."
+        ),
+    ] = True
+    use_labels: Annotated[
+        bool | None,
+        Field(
+            description="Classify the neighbours' labels together with their features (null = where features are "
+            "frozen)."
+        ),
+    ] = None
+    hidden: Annotated[list[Count], Field(description="Widths of fully connected layers before the last one.")] = field(
+        default_factory=list
+    )
+    ordinary: Annotated[
+        Count, Field(description="Ordinary updates in each round of ordinary and mixup updates. With `finetune`.")
+    ] = 1
+    mixup: Annotated[
+        Whole,
+        Field(
+            description="Local mixup updates in each round, on random convex sums of the neighbours' features; 0 for "
+            "none. With `finetune`."
+        ),
+    ] = 5
+    projection: Annotated[
+        Count | None,
+        Field(
+            description="Dimensions after a Gaussian random projection that the search compares (null = all, as they "
+            "are)."
+        ),
+    ] = None
+    engine: Annotated[
+        Literal["exact", "lsh"],
+        Field(
+            description="The search: `exact`, or `lsh`, which compares images that share a bucket of p-stable hashes "
+            "(Datar et al. 2004), and all where too few do."
+        ),
+    ] = "exact"
+    lsh: Annotated[Hashing, Field(description="Hash tables of the engine `lsh`.")] = Hashing()
+
+    @classmethod
+    def of(cls, recipe: Mapping[str, Any]) -> "RetrievalTraining":
+        """The options of a recipe of the configuration, whose other keys are left out."""
+        found = {one.name: recipe[one.name] for one in fields(cls) if one.name in recipe}
+        nested = {"database": Database, "lsh": Hashing}
+        return cls(**{key: nested[key](**value) if key in nested else value for key, value in found.items()})
+
+    def network(self, base: str, rows: int, seed: int) -> dict[str, Any]:
+        """Options of the network (`nndefense.models.racnn`) on features of architecture `base` and `rows` images."""
+        options = {key: getattr(self, key) for key in ("engine", "finetune", "hidden", "neighbors", "projection")}
+        labels = not self.finetune if self.use_labels is None else self.use_labels
+        return {**options, "use_labels": labels, "base": base, "rows": rows, "seed": seed, **vars(self.lsh)}
 
 
 def start_from(model: Standardized, extractor: Standardized) -> None:
