@@ -1,0 +1,45 @@
+"""What an evaluation kind is given and gives."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nndefense.axes.cells import Cell
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A system's answers to a query set.
+
+    Attributes:
+        cell: which system and which query set.
+        classes: (n,) integers, predicted; -1 for "no class", which is never right.
+        labels: (n,) integers. rows: (n,) ids of the images.
+        delta: (n,) float64, measured distances from the clean images in the query set's own ball; 0 where clean.
+    """
+
+    cell: Cell
+    classes: np.ndarray
+    labels: np.ndarray
+    rows: np.ndarray
+    delta: np.ndarray
+
+    @property
+    def correct(self) -> np.ndarray:
+        """(n,) bool."""
+        return (self.classes == self.labels) & (self.classes >= 0)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An evaluation kind.
+
+    Attributes:
+        columns: the measured columns, behind those of `nndefense.evaluation.rows.AXES`.
+        measure: the values of `columns` by name, of each of several answers of one file, in their order.
+    """
+
+    columns: tuple[str, ...]
+    measure: Callable[[Sequence[Answers]], Sequence[dict[str, Any]]]

@@ -1,0 +1,117 @@
+"""What a component needs to know, read from the files that the workflow makes: one reader per need.
+
+Every reader has the arguments (files, facts, network): paths in the order of `nndefense.flow.needs.NEEDS`, small JSON
+values, and the network that is attacked or that defends, on its device; it returns values by the name that components
+know them by. A `PerRow` value is taken anew for the images of a batch.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nndefense.core.errors import InputError
+from nndefense.core.files import read_array, read_arrays, read_json, read_table
+
+Files = Sequence[str]
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PerRow:
+    """A value that belongs to the images of a batch; take: positions in the query set -> the value."""
+
+    take: Callable[[slice], Any]
+
+
+def read_context(roles: Sequence[str], files: Files, needs: Mapping[str, str], facts: Facts, network: Any) -> dict:
+    """Everything that some needs name, in their order.
+
+    Args:
+        roles: the need of each file, (f,).
+        files: paths, (f,), those of one need together and in its order.
+        needs: need -> target ("module:function") of its reader.
+        facts: need -> small values that its reader is given.
+        network: what readers are given.
+
+    Raises:
+        InputError: a file of an unknown need.
+    """
+    from nndefense.core.registry import load
+
+    if strangers := sorted(set(roles) - set(needs)):
+        raise InputError(f"--roles {strangers[0]}: allowed: {', '.join(needs)}")
+    found: dict[str, Any] = {}
+    for need in dict.fromkeys(roles):
+        paths = [path for role, path in zip(roles, files, strict=True) if role == need]
+        found |= load(needs[need])(paths, facts.get(need, {}), network)
+    return found
+
+
+def at_rows(context: Mapping[str, Any], rows: slice) -> dict[str, Any]:
+    """The context of the images at `rows` of the query set."""
+    return {name: value.take(rows) if isinstance(value, PerRow) else value for name, value in context.items()}
+
+
+def read_answers(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
+    """`answers`: softmax rows of the query sets, one set after the other, as extraction left them."""
+    return {"answers": read_array(files[0])[0]}
+
+
+def read_patches(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
+    """`patches`: (N, size * size * 3) uint8."""
+    return {"patches": read_array(files[0])[0]}
+
+
+def read_direction(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
+    """`direction`: (B, 3, H, W) float32, of attacks that scale one direction to every budget."""
+    return {"direction": _tensors(read_arrays(files[0], "directions")["directions"])}
+
+
+def read_knowledge(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
+    """`neighbor_softmax` (B, K, C) and `neighbor_codes` (B, 1, d) of the neighbours in the attacker's database."""
+    stored = read_arrays(files[0])
+    return {name: _tensors(stored[name]) for name in ("neighbor_softmax", "neighbor_codes")}
+
+
+def read_neighbor_images(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
+    """`neighbor_images` (B, K, 3, H, W) float32 in [0, 1]; files: knowledge, pool, descriptions of its sets."""
+    import torch
+
+    from nndefense.images.pool import PoolReader
+
+    knowledge, pool, *sets = files
+    ids = read_arrays(knowledge, "ids")["ids"]
+    columns = read_table(pool, "set", "row")
+    reader = PoolReader(columns["set"], columns["row"], map(read_json, sets))
+
+    def take(rows: slice) -> Any:
+        pixels = torch.from_numpy(reader.read(ids[rows].ravel()).images)
+        return pixels.unflatten(0, ids[rows].shape).permute(0, 1, 4, 2, 3).float() / 255
+
+    return {"neighbor_images": PerRow(take)}
+
+
+def read_encoder(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
+    """`encode`: images (B, 3, H, W) -> the codes (B, d) that the defence searches with, differentiable."""
+    from nndefense.features.extract import FeatureExtractor
+    from nndefense.features.pca import as_torch
+    from nndefense.features.stored_pca import read_pca
+
+    layer = facts["layer"]
+    mean, projection = as_torch(read_pca(files[0])[0], next(network.parameters()).device)
+    extractor = FeatureExtractor(network, [layer], facts["pooled"], stop_early=True)
+    return {"encode": lambda images: (extractor(images)[0][layer] - mean) @ projection.T}
+
+
+def read_retrieval(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
+    """What `NearestNeighbors` needs; the first file describes the deployed defence, the others are those it names."""
+    from nndefense.defenses.deployed import read_deployed, retrieval_context
+
+    return retrieval_context(read_deployed(files[0]), network)
+
+
+def _tensors(array: Any) -> PerRow:
+    import torch
+
+    tensor = torch.from_numpy(array)
+    return PerRow(lambda rows: tensor[rows])

@@ -1,0 +1,91 @@
+"""Files of answers: predicted classes of systems on a pack of query sets."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from nndefense.axes.cells import Cell, System
+from nndefense.axes.queries import Pack, QuerySet
+from nndefense.core.errors import InputError
+from nndefense.core.files import fault, read_arrays, write_arrays
+from nndefense.evaluation.base import Answers
+
+SPLIT = "@"
+
+
+def write_predictions(
+    path: str | Path,
+    labels: np.ndarray,
+    rows: np.ndarray,
+    predicted: Mapping[tuple[QuerySet, System], np.ndarray],
+    delta: Mapping[QuerySet, np.ndarray],
+) -> None:
+    """Write the answers of systems on query sets of the same images.
+
+    Args:
+        path: .npz to write.
+        labels, rows: (n,) integers, of the images.
+        predicted: (query set, system) -> classes (n,).
+        delta: query set -> measured distances (n,) in its own ball.
+    """
+    arrays = {f"{queries.member}/delta": values for queries, values in delta.items()}
+    arrays |= {
+        f"{queries.member}{SPLIT}{system}": classes.astype(np.int16) for (queries, system), classes in predicted.items()
+    }
+    write_arrays(path, labels=labels, rows=rows, **arrays)
+
+
+def read_predictions(path: str | Path, features: str, pack: Pack) -> list[Answers]:
+    """Answers in a file of predictions, in its order.
+
+    Args:
+        path: the file.
+        features: layer, or defence, that the file's place names.
+        pack: query sets that its name says.
+
+    Raises:
+        FileFault: a damaged file, or query sets that the pack does not have.
+    """
+    stored = read_arrays(path)
+    sets = {one.member: one for one in pack}
+    found = []
+    for name, values in stored.items():
+        member, split, system = name.partition(SPLIT)
+        if not split:
+            continue
+        if member not in sets:
+            raise fault(path, f"holds answers to {member!r}, which is not among {', '.join(sets)}")
+        cell = Cell.of(System.parse(system, features), sets[member])
+        found.append(Answers(cell, values, stored["labels"], stored["rows"], stored[f"{member}/delta"]))
+    return found
+
+
+def place_of(path: str | Path, root: str | Path) -> tuple[str, Pack]:
+    """(layer or defence, pack) of a file `root/{layer or defence}/{pack}.npz` (or .csv).
+
+    Raises InputError for another path, ConfigError for a name that is no pack.
+    """
+    file = Path(path)
+    parts = file.relative_to(root).parts if file.is_relative_to(root) else ()
+    if len(parts) < 2:
+        raise InputError(f"{path}: is not {root}/LAYER/QUERIES{file.suffix}")
+    return parts[0], Pack.parse("/".join(parts[1:]).removesuffix(file.suffix))
+
+
+def read_outcomes(paths: Iterable[str | Path], root: str | Path) -> list[Answers]:
+    """Answers of many files `root/{layer or defence}/{pack}.npz`.
+
+    Raises InputError if a path lies elsewhere, or if two files are not of the same images in the same order.
+    """
+    found: list[Answers] = []
+    for path in paths:
+        answers = read_predictions(path, *place_of(path, root))
+        if answers and found and not _same_images(answers[0], found[0]):
+            raise InputError(f"{path}: holds other images, or another order, than the first file")
+        found += answers
+    return found
+
+
+def _same_images(one: Answers, other: Answers) -> bool:
+    return np.array_equal(one.rows, other.rows) and np.array_equal(one.labels, other.labels)
