@@ -1,16 +1,19 @@
 """Lines of accuracy with 95 % bands: what Figures 3, 4, 6 and those like them have in common."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-
-from nndefense.report.names import SETTING_NAMES, attack_name
-from nndefense.report.select import Row, distinct, matching, with_clean
+from nndefense.report.names import SETTING_NAMES, Params, attack_name
+from nndefense.report.select import Row, distinct, matching
 from nndefense.report.style import MARKERS, STYLE, draw_band, new_figure, shades
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 REFERENCE = {"color": "0.45", "marker": "x", "linestyle": ":"}
 CROWD = 6
@@ -38,13 +41,10 @@ def looks_of(values: Sequence[Any]) -> dict[Any, dict[str, Any]]:
 
 def handle(label: str, **look: Any) -> Line2D:
     """An entry of a legend."""
-    return Line2D([], [], label=label, **look)
+    from matplotlib.lines import Line2D
 
-
-def select_budgets(rows: Sequence[Row], base: Mapping[str, Any], settings: Iterable[str]) -> list[Row]:
-    """Clean rows, and those of the base attack at every budget in these settings."""
-    wanted = {"clean", *settings}
-    return [row for row in with_clean(rows, attack=base["attack"], space=base["space"]) if row["setting"] in wanted]
+    # A leading underscore would hide it.
+    return Line2D([], [], label=f"\u200b{label}" if label.startswith("_") else label, **look)
 
 
 def draw_curves(axes: Axes, curves: Iterable[Curve]) -> None:
@@ -59,17 +59,19 @@ def undefended(rows: Sequence[Row]) -> Curve:
     return Curve(matching(rows, defense="none"), look=REFERENCE)
 
 
-def mark_budgets(axes: Axes, epsilons: Iterable[float]) -> None:
+def mark_budgets(axes: Axes, epsilons: Iterable[float], label: str = BUDGET) -> None:
     """Ticks at the budgets; the clean images are 0."""
     places = sorted({0.0, *epsilons})
     axes.set_xticks(places, [f"{place:g}" for place in places])
-    axes.set_xlabel(BUDGET)
+    axes.set_xlabel(label)
 
 
-def draw_by_budget(rows: Sequence[Row], base: Mapping[str, Any], curves_of: Any, handles: Sequence[Line2D]) -> Figure:
+def draw_by_budget(
+    rows: Sequence[Row], params: Params, curves_of: Callable[[list[Row]], list[Curve]], handles: Sequence[Line2D]
+) -> Figure:
     """A panel of accuracy against the budget for every attacked setting, with one legend at the right.
 
-    curves_of: rows of one setting, clean ones included -> their `Curve`s.
+    curves_of: rows of one setting, clean ones included -> their curves.
     """
     settings = [name for name in distinct(rows, "setting") if name != "clean"]
     # A single panel may be larger.
@@ -82,7 +84,7 @@ def draw_by_budget(rows: Sequence[Row], base: Mapping[str, Any], curves_of: Any,
         axes.set_title(SETTING_NAMES[setting])
     panels[0].set_ylabel("Accuracy")
     fit_accuracy(panels[0], rows)
-    add_legend(figure, [*handles, handle("no defence", **REFERENCE)], attack_name(base["attack"]))
+    add_legend(figure, [*handles, handle("no defence", **REFERENCE)], attack_name(params["attack"], params))
     return figure
 
 
@@ -95,3 +97,8 @@ def add_legend(figure: Figure, handles: Sequence[Line2D], title: str) -> None:
     """A legend beside the panels, under the name of the attack."""
     sizes = {"fontsize": TEXT, "title_fontsize": TEXT}
     figure.legend(handles=handles, title=title, alignment="left", loc="outside right center", frameon=False, **sizes)
+
+
+def legend_below(axes: Axes, handles: Sequence[Line2D]) -> None:
+    """A legend of two columns below a panel."""
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False, fontsize=TEXT)

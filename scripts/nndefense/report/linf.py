@@ -1,21 +1,22 @@
-"""The l-infinity comparison of networks: its rows, the names of its networks, the paper's values.
+"""The l-infinity comparison of networks: which rows it consists of, the names of its networks, the paper's values.
 
 Zhao, Li & Cho 2018 ("Retrieval as a defense mechanism against adversarial examples in convolutional neural networks",
 SysML), Table 1: a baseline network and retrieval-augmented ones (RA-CNN) with N = 5 and 10 retrieved images on SVHN.
+The baseline is the network without a defence; `params["linf"]` holds its name, the defences compared with it, how many
+images each retrieves, the attacks and their steps.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
-
-from nndefense.errors import InputError
+from nndefense.axes.ball import LINF
+from nndefense.axes.cells import NO_DEFENSE
+from nndefense.core.errors import InputError
+from nndefense.report.names import Params, defense_name
 from nndefense.report.paper import paper_rows
-from nndefense.report.select import Row, distinct, matching
+from nndefense.report.select import Row, Rows, distinct, matching
 
 SOURCE = "zhao_li_cho2018"
 PAPER = "Paper (SVHN, its own networks)"
-SETTINGS = {"white_box": "White box", "transfer": "Transfer"}
+WHITE_BOX, TRANSFER = "white_box", "transfer"
+PARTS = {WHITE_BOX: "White box", TRANSFER: "Transfer"}
 CLEAN = ("none", 0.0)
 BASELINE = "Baseline"
 _PAPER_ATTACKS = {"clean": "none", "FGSM_linf": "fgsm", "iFGSM_linf": "ifgsm"}
@@ -23,29 +24,38 @@ _PAPER_ATTACKS = {"clean": "none", "FGSM_linf": "fgsm", "iFGSM_linf": "ifgsm"}
 Column = tuple[str, float]
 
 
-class LinfCell(NamedTuple):
-    """The columns of an accuracy row that tell cells of the comparison apart."""
+def select_linf(rows: Rows, params: Params) -> list[Row]:
+    """Rows of the compared networks, clean or within an l-infinity ball, those of the baseline first.
 
-    model: str
-    neighbors: int
-    setting: str
-    attack: str
-    epsilon: float
-
-
-def select_linf(rows: Sequence[Row], base: Mapping[str, Any]) -> list[Row]:
-    """All rows, those of the baseline (`base["baseline"]`) first. InputError if it has none."""
-    first = matching(rows, model=base["baseline"])
-    if not first:
-        raise InputError(f"accuracy rows: none is of the baseline {base['baseline']!r}")
-    return [*first, *(row for row in rows if row["model"] != base["baseline"])]
+    `neighbors` becomes the number of images that the network retrieves itself. Raises InputError without the baseline.
+    """
+    linf = params["linf"]
+    found = []
+    for defense in (NO_DEFENSE, *linf["defenses"]):
+        ours = [row for row in matching(rows, defense=defense) if row["space"] in ("none", str(LINF))]
+        found += [{**row, "neighbors": linf["retrieved"].get(defense, 0)} for row in ours]
+    if not matching(found, defense=NO_DEFENSE):
+        raise InputError("accuracy rows: none is of the network without a defence within an l-infinity ball")
+    return found
 
 
-def network_name(row: Row, base: Mapping[str, Any]) -> str:
-    """Baseline (resnet20), RA-CNN, N = 5 (racnn_5), or the name of another network."""
-    if row["model"] == base["baseline"]:
-        return f"{BASELINE} ({row['model']})"
-    return f"{_retrieval_name(row['neighbors'])} ({row['model']})" if row["neighbors"] else row["model"]
+def in_part(rows: Rows, part: str) -> list[Row]:
+    """Attacked rows of a part: by the gradients of the network itself, or of the baseline, which is in both."""
+
+    def wanted(row: Row) -> str:
+        own = part == WHITE_BOX and row["defense"] != NO_DEFENSE
+        return f"gray_box-{row['defense']}" if own else "gray_box"
+
+    return [row for row in rows if row["setting"] == wanted(row)]
+
+
+def network_name(row: Row, params: Params) -> str:
+    """Baseline (resnet20), RA-CNN, N = 5 (racnn_5), or the label of another network."""
+    if row["defense"] == NO_DEFENSE:
+        return f"{BASELINE} ({params['linf']['baseline']})"
+    if row["neighbors"]:
+        return f"{_retrieval_name(row['neighbors'])} ({row['defense']})"
+    return defense_name(row["defense"], params)
 
 
 def column_of(row: Row) -> Column:
@@ -53,14 +63,14 @@ def column_of(row: Row) -> Column:
     return row["attack"], row["epsilon"]
 
 
-def block(rows: Sequence[Row], setting: str, base: Mapping[str, Any]) -> dict[str, dict[Column, Row]]:
-    """Cells of one setting and of the clean images: name of the network -> column -> row."""
-    shown = [row for row in rows if row["setting"] in ("clean", setting)]
+def block(rows: Rows, part: str, params: Params) -> dict[str, dict[Column, Row]]:
+    """Cells of one part and of the clean images: name of the network -> column -> row."""
+    shown = [*matching(rows, setting="clean"), *in_part(rows, part)]
     return {
-        network_name(matching(shown, model=model)[0], base): {
-            column_of(row): row for row in matching(shown, model=model)
+        network_name(matching(shown, defense=name)[0], params): {
+            column_of(row): row for row in matching(shown, defense=name)
         }
-        for model in distinct(shown, "model")
+        for name in distinct(shown, "defense")
     }
 
 
@@ -74,25 +84,10 @@ def paper_block() -> dict[str, dict[Column, float]]:
     return cells
 
 
-def paper_value(row: Row, base: Mapping[str, Any]) -> float | None:
+def paper_value(row: Row) -> float | None:
     """The paper's accuracy of the network of the same kind under the same attack; None where it has none."""
-    name, _, _ = network_name(row, base).partition(" (")
+    name = BASELINE if row["defense"] == NO_DEFENSE else _retrieval_name(row["neighbors"])
     return paper_block().get(name, {}).get(column_of(row))
-
-
-def linf_outcomes(predictions: Mapping[str, np.ndarray], row: Row) -> dict[LinfCell, np.ndarray]:
-    """Correctness (n,) bool by cell, from the predictions of the network that `row` is of.
-
-    predictions: `labels`, `rows`, and classes (n,) under `clean` or `SETTING/ATTACK/EPSILON`.
-    """
-    found = {}
-    for name, classes in predictions.items():
-        if name in ("labels", "rows"):
-            continue
-        setting, attack, epsilon = ("clean", *CLEAN) if name == "clean" else name.split("/")
-        cell = LinfCell(row["model"], row["neighbors"], setting, attack, float(epsilon))
-        found[cell] = classes == predictions["labels"]
-    return found
 
 
 def _retrieval_name(neighbors: int) -> str:

@@ -8,14 +8,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nndefense.errors import FileFault
+from nndefense.axes.cells import NEIGHBORS
+from nndefense.core.errors import FileFault
 from nndefense.features.names import is_rmac
-from nndefense.report.names import defense_name
 
 FILE = Path(__file__).with_name("paper_tables.csv")
 SOURCE = "dubey2019"
 PAPER = "Paper (ImageNet, ResNet-50)"
-NO_DEFENCE = "no_defense"
+# The paper's defences: what tables call them, and our kind of the same where it has another name.
+NAMES = {
+    "no_defense": "No defence",
+    "crop_ensemble": "Crop ensemble",
+    "tv_minimization": "TV minimisation",
+    "image_quilting": "Image quilting",
+    "ensemble_adv_training": "Ensemble adversarial training",
+    "alp": "ALP",
+    "ra_cnn_resnet18": "RA-CNN (ResNet-18)",
+}
+KINDS = {
+    "no_defense": "none",
+    "ensemble_adv_training": "ensemble_training",
+    "alp": "logit_pairing",
+    "ra_cnn_resnet18": "racnn",
+}
 
 # The paper's database of the same kind, by our pool and whether R-MAC features are used.
 COUNTERPARTS = {
@@ -47,7 +62,7 @@ def paper_name(row: Mapping[str, Any]) -> str:
     """Name of a row of the paper: its database and features, or its defence."""
     if row["database"]:
         return f"{row['database']} ({row['features']})"
-    return "No defence" if row["defense"] == NO_DEFENCE else defense_name(row["defense"])
+    return NAMES.get(row["defense"], row["defense"])
 
 
 def paper_cells(table: int, axes: Sequence[str]) -> dict[str, dict[tuple[str, ...], float]]:
@@ -58,13 +73,13 @@ def paper_cells(table: int, axes: Sequence[str]) -> dict[str, dict[tuple[str, ..
     return cells
 
 
-def counterpart(row: Mapping[str, Any]) -> str | None:
-    """Name of the paper's Table 2 row of the same kind as an accuracy row; None where it has none."""
-    if row["defense"] == "none":
-        return "No defence"
-    names = {paper_name(other) for other in paper_rows(2)}
-    if row["defense"] != "knn":
-        name = defense_name(row["defense"])
-        return next((other for other in names if other == name or other.startswith(f"{name} (")), None)
-    database = COUNTERPARTS.get((row["pool"], is_rmac(row["features"])))
-    return next((name for name in names if database and name.startswith(f"{database} (")), None)
+def counterpart(row: Mapping[str, Any], kind: str) -> str | None:
+    """Name of the paper's Table 2 row of the same kind as an accuracy row; None where it has none.
+
+    kind: of the row's defence, a key of `nndefense.defenses.DEFENSES`.
+    """
+    names = {paper_name(other): KINDS.get(other["defense"], other["defense"]) for other in paper_rows(2)}
+    if kind == NEIGHBORS:
+        database = COUNTERPARTS.get((row["pool"], is_rmac(row["features"])))
+        return next((name for name in names if database and name.startswith(f"{database} (")), None)
+    return next((name for name, other in names.items() if other == kind), None)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nndefense.errors import InputError
+from nndefense.core.errors import InputError
 
 
 def choose_rows(tags: np.ndarray, columns: int, limit: int) -> list[tuple[str, np.ndarray]]:

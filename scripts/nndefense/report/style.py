@@ -1,16 +1,17 @@
-"""One look for all figures: readable in grey (lightness and markers differ, not hue alone), embedded fonts."""
+"""One look for all figures: readable in grey (lightness and markers differ, not hue alone), embedded fonts.
+
+Modules of figures are imported while Snakemake parses, so matplotlib is imported where it draws.
+"""
+
+from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
 STYLE = {
@@ -31,10 +32,21 @@ STYLE = {
 }
 
 
+def pyplot() -> Any:
+    """matplotlib.pyplot, drawing to memory."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
 def new_figure(
     width: float, height: float, panels: int = 1, rows: int = 1, **options: Any
 ) -> tuple[Figure, list[Axes]]:
     """A figure of `rows` of `panels` side by side with a shared accuracy axis, row by row; sizes in inches."""
+    plt = pyplot()
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(rows, panels, figsize=(width, height), squeeze=False, **{"sharey": True, **options})
     return figure, list(axes.flat)
@@ -42,6 +54,8 @@ def new_figure(
 
 def shades(count: int) -> list[tuple[float, ...]]:
     """`count` colours from light to dark that stay ordered when printed in grey."""
+    import matplotlib
+
     palette = matplotlib.colormaps["viridis_r"]
     return [palette(0.18 + 0.78 * number / max(1, count - 1)) for number in range(count)]
 
@@ -65,6 +79,6 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
     """The figure as `pdf`, `png` or `svg`, without dates, so equal data gives equal bytes."""
     buffer = io.BytesIO()
     metadata = {"pdf": {"CreationDate": None, "ModDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
-    with plt.rc_context(STYLE):
+    with pyplot().rc_context(STYLE):
         figure.savefig(buffer, format=kind, dpi=200, metadata=metadata[kind])
     return buffer.getvalue()

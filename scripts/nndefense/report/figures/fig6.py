@@ -1,0 +1,116 @@
+"""Figure 6: attacks that know of the defence, by budget, by size and by overlap of the attack database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nndefense.core.errors import InputError
+from nndefense.report.aware import by_attack, by_attack_size, by_overlap, defense_rows
+from nndefense.report.curves import (
+    REFERENCE,
+    Curve,
+    draw_curves,
+    fit_accuracy,
+    handle,
+    legend_below,
+    looks_of,
+    mark_budgets,
+    undefended,
+)
+from nndefense.report.names import Params, attack_name, thousands
+from nndefense.report.piece import BANDS, BARE, VOTE, RowFigure
+from nndefense.report.select import Row, Rows, distinct, matching, under_attack
+from nndefense.report.style import draw_band, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CLEAN = {"color": "0.45", "linestyle": "--"}
+
+
+def select_fig6(rows: Rows, params: Params) -> list[Row]:
+    """Rows that the three panels show, each once, and the model without a defence in the gray-box setting."""
+    ours = defense_rows(rows, params)
+    shown = [row for found in by_attack(ours, params).values() for row in found]
+    ablated = [*by_attack_size(ours, params), *by_overlap(ours, params)]
+    settings = {(row["setting"], row["attack"], row["epsilon"]) for row in ablated}
+    shown += [row for row in ours if (row["setting"], row["attack"], row["epsilon"]) in settings and row not in shown]
+    if all(row["attack"] == params["attack"] for row in shown):
+        raise InputError("figure 6: no row of a white-box attack with an attack database of the defence's pool")
+    return [
+        *matching(ours, setting="clean"),
+        *shown,
+        *under_attack(matching(rows, defense="none"), params, ["gray_box"]),
+    ]
+
+
+def draw_fig6(rows: Rows, params: Params) -> Figure:
+    """Draw the rows of `select_fig6`: one panel for each of a, b, c that has rows."""
+    ours = matching(rows, defense="knn")
+    clean = matching(ours, setting="clean")
+    sizes, overlaps = by_attack_size(ours, params), by_overlap(ours, params)
+    parts = [("a", by_attack(ours, params)), ("b", sizes), ("c", overlaps)]
+    parts = [(name, found) for name, found in parts if found]
+    figure, panels = new_figure(3.1 * len(parts) + 0.4, 4.2, len(parts))
+    looks = looks_of(sorted(distinct([*sizes, *overlaps], "epsilon")))
+    ablated = attack_name(params["white_box"]["ablated"], params)
+    for axes, (name, found) in zip(panels, parts, strict=True):
+        if name == "a":
+            _draw_attacks(axes, found, clean, matching(rows, defense="none"), params)
+        else:
+            _draw_ablation(axes, found, "attack_size" if name == "b" else "overlap", looks, clean)
+        axes.set_title("(a) White box" if name == "a" else f"({name}) {ablated}")
+    if sizes:
+        _mark_sizes(panels[[name for name, _ in parts].index("b")], sizes)
+    panels[0].set_ylabel(f"Accuracy, defence with {ours[0]['pool']}-{thousands(ours[0]['size'])}")
+    fit_accuracy(panels[0], rows)
+    return figure
+
+
+def _draw_attacks(axes: Axes, curves: Mapping[str, Rows], clean: Rows, bare: Rows, params: Params) -> None:
+    looks = looks_of(list(curves))
+    drawn = [Curve([*clean, *found], look=looks[attack]) for attack, found in curves.items()]
+    draw_curves(axes, [undefended(bare), *drawn])
+    mark_budgets(axes, {row["epsilon"] for found in curves.values() for row in found})
+    handles = [handle(attack_name(attack, params), **look) for attack, look in looks.items()]
+    legend_below(axes, [*handles, handle(f"no defence, {attack_name(params['attack'], params)}", **REFERENCE)])
+
+
+def _draw_ablation(axes: Axes, rows: Rows, column: str, looks: Mapping[float, Mapping[str, Any]], clean: Rows) -> None:
+    for epsilon, look in looks.items():
+        if line := matching(rows, epsilon=epsilon):
+            draw_band(axes, line, column, **look)
+    handles = [handle(f"Δ = {epsilon:g}", **look) for epsilon, look in looks.items()]
+    for row in clean:
+        axes.axhline(row["accuracy"], **CLEAN)
+        axes.axhspan(row["ci_low"], row["ci_high"], color=CLEAN["color"], alpha=0.12, linewidth=0)
+        handles.append(handle("clean", **CLEAN))
+    legend_below(axes, handles)
+    axes.set_xlabel("Overlap of attack and defence database" if column == "overlap" else "Attack database (images)")
+
+
+def _mark_sizes(axes: Axes, rows: Rows) -> None:
+    places = sorted(distinct(rows, "attack_size"))
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(places, [thousands(place) for place in places])
+    axes.minorticks_off()
+
+
+PIECE = RowFigure(
+    name="fig6",
+    category="Figures",
+    title="Attacks that know of the defence",
+    varies="attack, attacker's database, budget Δ",
+    shows="(a) the attacker has the defence's own database; (b) its first images only; (c) as many images, a share of "
+    f"them in common. {BARE} {BANDS}",
+    paper="(a) PGD, PGD-PR and PGD-FS with IG-1B-Targeted; (b), (c) PGD-FS with databases of up to 500 million images "
+    "against IG-500M-Targeted",
+    source="nndefense.report.sources:aware",
+    under="{attack} and attacks that know of the defence",
+    settings=("white_box",),
+    fixed=("features", "neighbors", *VOTE),
+    select=select_fig6,
+    draw=draw_fig6,
+)
