@@ -17,38 +17,31 @@ report: "report/workflow.rst"
 
 
 pathvars:
-    results=PLAN.results,
-    logs=f"{PLAN.results}/logs",
-    benchmarks=f"{PLAN.results}/benchmarks",
+    results=RESULTS,
+    logs=f"{RESULTS}/logs",
+    benchmarks=f"{RESULTS}/benchmarks",
 
 
 include: "rules/images.smk"
+include: "rules/training.smk"
 include: "rules/models.smk"
-include: "rules/racnn.smk"
 include: "rules/features.smk"
+include: "rules/codes.smk"
 include: "rules/database.smk"
 include: "rules/attacks.smk"
-include: "rules/retrieval.smk"
+include: "rules/votes.smk"
 include: "rules/defenses.smk"
-include: "rules/figures.smk"
-include: "rules/appendix.smk"
-include: "rules/tables.smk"
-include: "rules/claims.smk"
+include: "rules/evaluation.smk"
 include: "rules/report.smk"
-
-
-if config["linf"]:
-
-    include: "rules/linf.smk"
+include: "rules/pages.smk"
+include: "rules/deployment.smk"
 
 
 rule all:
     default_target: True
     input:
-        PLAN.report.targets(),
-        PLAN.report.pages(),
+        EVERYTHING,
 
 
 onstart:
-    note_first_pass()
     rest_between_jobs()

@@ -1,92 +1,131 @@
-"""Attacks: adversarial images for every pixel space, setting, attack and budget.
+"""Attacks: adversarial images for every ball, threat model and attack, at several budgets a job.
 
-Needs: attacks/clean.npz, models/; in the white-box setting neighbours of the clean images, softmax/, codes/, pca/.
-Makes: attacks/{space}/{setting}/{attack}/eps-{epsilon}.npz   images, their distances in both spaces, losses
-       attacks/{space}/{setting}/{attack}/direction.npz       of attacks that scale one direction to every budget
-       attacks/knowledge/{database}.npz                       what a white-box attacker takes from its own database
+Needs: attacks/clean.npz, models/, and what attack and attacked defence need (see nndefense.flow.needs).
+Makes: attacks/{ball}/{threat}/{attack}/eps-{budgets}.npz   images, their distances in every ball, losses
+       attacks/{ball}/{threat}/{attack}/direction.npz       of attacks that scale one direction to every budget
+       attacks/knowledge/{database}.npz                     what an attacker takes from a database of its own
 """
+
+
+def attacker(wildcards, file):
+    """A file of the network whose gradients an attack follows."""
+    return f"<results>/models/{attacked_model(CONFIG, Threat.parse(wildcards.threat))}/{file}"
+
+
+def attack_pack(wildcards):
+    """The pack that a job makes."""
+    return Pack.parse(f"{wildcards.ball}/{wildcards.threat}/{wildcards.attack}/eps-{wildcards.budgets}")
+
+
+def attack_job(program, wildcards, **values):
+    """Parameters of a job that runs an attack."""
+    threat = Threat.parse(wildcards.threat)
+    return job(
+        program,
+        ATTACKS[wildcards.attack].target,
+        *architecture_targets(CONFIG, attacked_model(CONFIG, threat)),
+        attack=wildcards.attack,
+        ball=wildcards.ball,
+        batch=CONFIG.attacks.batch,
+        options=method_options(CONFIG, Ball.parse(wildcards.ball), wildcards.attack),
+        **values,
+    )
+
+
+def attack_set_job(wildcards):
+    """Parameters of make_attack_set: those of the attack, of the defence that it attacks, and of all that they need."""
+    pack = attack_pack(wildcards)
+    found, attacked = attack_needs(CONFIG, pack), pack.threat.defense
+    defense = CONFIG.defenses[attacked] if attacked else None
+    return attack_job(
+        "make_attack_set",
+        wildcards,
+        budget=CONFIG.attacks.budget,
+        defense=defense.kind if defense else None,
+        defense_options=defense.options if defense else None,
+        epsilons=list(pack.epsilons),
+        facts=found.facts,
+        readers=found.readers,
+        roles=found.roles,
+        seed=CONFIG.seed,
+        threat=wildcards.threat,
+    )
 
 
 rule find_direction:
     input:
-        script=PLAN.script("find_direction"),
-        modules=lambda wildcards: PLAN.modules("find_direction", PLAN.attack_module(wildcards.attack)),
         clean="<results>/attacks/clean.npz",
-        attacker=lambda wildcards: f"<results>/models/{PLAN.attacker(wildcards.setting)}/model.json",
-        weights=lambda wildcards: f"<results>/models/{PLAN.attacker(wildcards.setting)}/weights.safetensors",
+        attacker=lambda wildcards: attacker(wildcards, "model.json"),
+        weights=lambda wildcards: attacker(wildcards, "weights.safetensors"),
         target=f"<results>/models/{TARGET}/model.json",
     output:
-        ensure("<results>/attacks/{space}/{setting}/{attack}/direction.npz", non_empty=True),
+        ensure("<results>/attacks/{ball}/{threat}/{attack}/direction.npz", non_empty=True),
     log:
-        "<logs>/find_direction/{space}/{setting}/{attack}.log",
+        "<logs>/find_direction/{ball}/{threat}/{attack}.log",
     benchmark:
-        "<benchmarks>/find_direction/{space}/{setting}/{attack}.tsv"
+        "<benchmarks>/find_direction/{ball}/{threat}/{attack}.tsv"
     conda:
         ENVIRONMENT
-    threads: config["threads"]
+    threads: CONFIG.threads
     resources:
         gpu=1,
         mem_mb=6000,
         runtime=1440,
     params:
-        settings=lambda wildcards: Settings(
-            attack=wildcards.attack,
-            batch=config["attacks"]["batch"],
-            options=config["attacks"]["methods"][wildcards.attack],
-            space=wildcards.space,
-        ),
+        job=lambda wildcards: attack_job("find_direction", wildcards),
     shell:
-        "python {input.script} {params.settings} --clean {input.clean} --attacker {input.attacker} --target {input.target}"
-        " --output {output} --threads {threads} --gpus {resources.gpu} --log {log}"
+        "python {params.job} --clean {input.clean:q} --attacker {input.attacker:q} --target {input.target:q}"
+        " --output {output:q} --threads {threads} --gpus {resources.gpu} --log {log:q}"
 
 
 rule make_attack_set:
     input:
-        script=PLAN.script("make_attack_set"),
-        modules=lambda wildcards: PLAN.modules("make_attack_set", *PLAN.attack_modules(wildcards)),
         clean="<results>/attacks/clean.npz",
-        attacker=lambda wildcards: f"<results>/models/{PLAN.attacker(wildcards.setting)}/model.json",
-        weights=lambda wildcards: f"<results>/models/{PLAN.attacker(wildcards.setting)}/weights.safetensors",
+        attacker=lambda wildcards: attacker(wildcards, "model.json"),
+        weights=lambda wildcards: attacker(wildcards, "weights.safetensors"),
         target=f"<results>/models/{TARGET}/model.json",
-        direction=lambda wildcards: PLAN.direction(wildcards.attack),
+        needs=lambda wildcards: attack_needs(CONFIG, attack_pack(wildcards)).files,
     output:
-        ensure("<results>/attacks/{space}/{setting}/{attack}/eps-{epsilon}.npz", non_empty=True),
+        ensure("<results>/attacks/{ball}/{threat}/{attack}/eps-{budgets}.npz", non_empty=True),
     log:
-        "<logs>/make_attack_set/{space}/{setting}/{attack}/eps-{epsilon}.log",
+        "<logs>/make_attack_set/{ball}/{threat}/{attack}/eps-{budgets}.log",
     benchmark:
-        "<benchmarks>/make_attack_set/{space}/{setting}/{attack}/eps-{epsilon}.tsv"
+        "<benchmarks>/make_attack_set/{ball}/{threat}/{attack}/eps-{budgets}.tsv"
+    wildcard_constraints:
+        budgets=r"[0-9.e,-]+",
     conda:
         ENVIRONMENT
-    threads: config["threads"]
+    threads: CONFIG.threads
     resources:
         gpu=1,
-        mem_mb=6000,
+        mem_mb=8000,
         runtime=1440,
     params:
-        settings=lambda wildcards: Settings(
-            attack=wildcards.attack,
-            batch=config["attacks"]["batch"],
-            budget=config["attacks"]["budget"],
-            epsilon=wildcards.epsilon,
-            options=config["attacks"]["methods"][wildcards.attack],
-            seed=config["seed"],
-            setting=wildcards.setting,
-            space=wildcards.space,
-        ),
+        job=attack_set_job,
     shell:
-        "python {input.script} {params.settings} --clean {input.clean} --attacker {input.attacker} --target {input.target}"
-        " --direction {input.direction}"
-        " --output {output} --threads {threads} --gpus {resources.gpu} --log {log}"
+        "python {params.job} --clean {input.clean:q} --attacker {input.attacker:q} --target {input.target:q}"
+        " --files {input.needs:q} --output {output:q} --threads {threads} --gpus {resources.gpu} --log {log:q}"
+
+
+def knowledge_files(name):
+    """Files of the shards of an attacker's database; name: with {folder} for pool (and layer) and {shard}."""
+
+    def files(wildcards):
+        database = AttackDatabase.parse(wildcards.database)
+        return [
+            f"<results>/{name}".format(pool=database.pool, layer=CONFIG.base.features, model=TARGET, shard=shard)
+            for shard in attacker_shards(CONFIG, database)
+        ]
+
+    return files
 
 
 rule gather_knowledge:
     input:
-        script=PLAN.script("gather_knowledge"),
-        modules=PLAN.modules("gather_knowledge"),
-        shards=lambda wildcards: PLAN.attacker_files(wildcards.database, "neighbors", "{shard}/clean.npz"),
-        softmax=lambda wildcards: PLAN.attacker_files(wildcards.database, "softmax", "{shard}.npy"),
-        weights=lambda wildcards: PLAN.attacker_files(wildcards.database, "softmax", "{shard}.weights.npy"),
-        codes=lambda wildcards: PLAN.attacker_files(wildcards.database, "codes", "{shard}.npy"),
+        shards=knowledge_files("neighbors/{model}/{layer}/{pool}/{shard}/clean.npz"),
+        softmax=knowledge_files("softmax/{model}/{pool}/{shard}.npy"),
+        weights=knowledge_files("softmax/{model}/{pool}/{shard}.weights.npy"),
+        codes=knowledge_files("codes/{model}/{layer}/{pool}/{shard}.npy"),
     output:
         ensure("<results>/attacks/knowledge/{database}.npz", non_empty=True),
     log:
@@ -97,52 +136,7 @@ rule gather_knowledge:
         mem_mb=4000,
         runtime=120,
     params:
-        settings=lambda wildcards: Settings(neighbors=config["attacks"]["white_box"]["neighbors"]),
+        job=lambda wildcards: job("gather_knowledge", neighbors=CONFIG.attacks.white_box.neighbors),
     shell:
-        "python {input.script} {params.settings} --shards {input.shards} --softmax {input.softmax}"
-        " --weights {input.weights} --codes {input.codes} --output {output} --log {log}"
-
-
-rule make_white_box_set:
-    input:
-        script=PLAN.script("make_white_box_set"),
-        modules=lambda wildcards: PLAN.modules(
-            "make_white_box_set", PLAN.attack_module(wildcards.attack), *PLAN.white_box_image_modules()
-        ),
-        clean="<results>/attacks/clean.npz",
-        target=f"<results>/models/{TARGET}/model.json",
-        weights=f"<results>/models/{TARGET}/weights.safetensors",
-        knowledge="<results>/attacks/knowledge/{database}.npz",
-        pca=lambda wildcards: PLAN.white_box_pca(),
-        pool=lambda wildcards: f"<results>/pools/{config['attacks']['white_box']['pool']}.parquet",
-        sets=lambda wildcards: PLAN.white_box_sets(),
-    output:
-        ensure("<results>/attacks/{space}/white_box-{database}/{attack}/eps-{epsilon}.npz", non_empty=True),
-    log:
-        "<logs>/make_white_box_set/{space}/{database}/{attack}/eps-{epsilon}.log",
-    benchmark:
-        "<benchmarks>/make_white_box_set/{space}/{database}/{attack}/eps-{epsilon}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: config["threads"]
-    resources:
-        gpu=1,
-        mem_mb=8000,
-        runtime=1440,
-    params:
-        settings=lambda wildcards: Settings(
-            attack=wildcards.attack,
-            batch=config["attacks"]["batch"],
-            budget=config["attacks"]["budget"],
-            database=wildcards.database,
-            epsilon=wildcards.epsilon,
-            layer=config["base"]["features"],
-            options=config["attacks"]["methods"][wildcards.attack],
-            pooled=pooled([config["base"]["features"]]),
-            seed=config["seed"],
-            space=wildcards.space,
-        ),
-    shell:
-        "python {input.script} {params.settings} --clean {input.clean} --target {input.target}"
-        " --knowledge {input.knowledge} --pca {input.pca} --pool {input.pool} --sets {input.sets}"
-        " --output {output} --threads {threads} --gpus {resources.gpu} --log {log}"
+        "python {params.job} --shards {input.shards:q} --softmax {input.softmax:q} --weights {input.weights:q}"
+        " --codes {input.codes:q} --output {output:q} --log {log:q}"

@@ -1,48 +1,95 @@
-"""Common to all rules: the checked configuration, the plan made from it, and wildcards' meaning."""
+"""Common to all rules: the checked configuration, the code that a job depends on, and wildcards' meaning."""
 
-import json
+import os
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
+BASE = Path(os.path.relpath(Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent))
+sys.path.insert(0, str(BASE.resolve() / "scripts"))
 
-from nndefense.config import read_schema, validate_config
-from nndefense.errors import NNDefenseError
-from nndefense.report.pieces import PIECES, labels
-from nndefense.settings import Settings
-from nndefense.workflow import Plan
+from nndefense.attacks import ATTACKS
+from nndefense.axes.ball import BALLS, Ball
+from nndefense.axes.cells import NO_DEFENSE
+from nndefense.axes.queries import CLEAN, Pack
+from nndefense.axes.threat import AttackDatabase, Threat
+from nndefense.config import load_config
+from nndefense.core.errors import NNDefenseError
+from nndefense.core.fingerprint import fingerprint
+from nndefense.core.params import Params
+from nndefense.defenses import DEFENSES
+from nndefense.evaluation import KINDS
+from nndefense.flow.databases import attacker_shards, pools_of, shards_of
+from nndefense.flow.models import (
+    architecture_targets,
+    curves,
+    image_targets,
+    trained_models,
+    training_targets,
+    used_models,
+)
+from nndefense.flow.needs import NEEDS, attack_needs, defense_needs, pooled_sides
+from nndefense.flow.queries import (
+    attacked_model,
+    defense_packs,
+    file_of,
+    linf_packs,
+    made_packs,
+    method_options,
+    neighbor_packs,
+    undefended_packs,
+)
+from nndefense.flow.rows import PREDICTIONS, all_files
 
 try:
-    validate_config(config, read_schema(Path(workflow.basedir, "schemas", "config.schema.yaml")))
+    CONFIG = load_config(config)
 except NNDefenseError as error:
     raise WorkflowError(f"configuration: {error}") from None
 
-PLAN = Plan(config, workflow.basedir)
-TARGET = config["target"]
-ENVIRONMENT = f"../envs/{config['environment']}.yaml"
-FIRST_PASS = PLAN.first_pass()
-BASE_LAYER = [config["base"]["features"]]
-TABLE_LAYERS = [*BASE_LAYER, *(layer for layer in PLAN.layers if layer not in [*BASE_LAYER, *PLAN.plain_layers])]
-MAIN_POOL = PLAN.main_pool
+TARGET = CONFIG.target
+RESULTS = "/".join(part for part in ("results", CONFIG.run) if part)
+ENVIRONMENT = f"../envs/{CONFIG.environment}.yaml"
+FIRST_PASS, *LATER_PASSES = CONFIG.features.passes
+ARCHITECTURES = architecture_targets(CONFIG, *used_models(CONFIG))
+
+
+def script(name):
+    """Path of a script, relative to the working directory."""
+    return str(BASE / "scripts" / f"{name}.py")
+
+
+def job(program, /, *targets, **values):
+    """Parameters of a job: its script and values; it runs again when they change, or code that it can reach.
+
+    targets: what the script finds by name, as registry targets.
+    """
+    return Params(script(program), fingerprint(script(program), targets), **values)
 
 
 def one_of(names):
     """A wildcard pattern that matches these names only."""
-    return "|".join(names) or "none^"
+    return "|".join(re.escape(str(name)) for name in names) or "none^"
 
 
 def kept(path):
     """Features before PCA are large: temporary, unless the configuration keeps them."""
-    return path if config["features"]["keep"] else temp(path)
+    return path if CONFIG.features.keep else temp(path)
 
 
-def note_first_pass():
-    """Remember which layers share the first forward pass (see Plan.first_pass)."""
-    if not PLAN.ledger().exists():
-        PLAN.ledger().parent.mkdir(parents=True, exist_ok=True)
-        PLAN.ledger().write_text(json.dumps(FIRST_PASS), encoding="utf-8")
+def packed(wildcards):
+    """The pack of the query sets that a job is about."""
+    return Pack.parse(wildcards.queries)
+
+
+def pool_sets(wildcards, file):
+    """A file of every image set that a pool draws from."""
+    return [f"<results>/images/{name}/{file}" for name in CONFIG.pools[wildcards.pool].images]
+
+
+def pool_targets(pool):
+    """Registry targets of the image sets that a pool draws from."""
+    return image_targets(CONFIG, *CONFIG.pools[pool].images)
 
 
 def rest_between_jobs():
@@ -63,58 +110,19 @@ if not any(method.name == "CONDA" for method in workflow.deployment_settings.dep
 
 
 wildcard_constraints:
-    set=one_of(config["images"]),
-    model=one_of(config["models"]),
-    pool=one_of(config["pools"]),
-    layer=one_of(dict.fromkeys([*PLAN.layers, *FIRST_PASS])),
+    set=one_of(CONFIG.images),
+    model=one_of(CONFIG.models),
+    pool=one_of(CONFIG.pools),
+    layer=one_of(CONFIG.features.names),
     shard=r"\d+-\d+",
-    queries=one_of([*PLAN.queries, *(name for defense in config["defenses"] for name in PLAN.own_queries(defense))]),
-    space=r"raw01|standardized",
-    setting=one_of(["gray_box", "black_box", *(f"gray_box-{defense}" for defense in config["defenses"])]),
-    database=r"\w+-\d+(-overlap-[0-9.]+)?",
-    attack=one_of(config["attacks"]["methods"]),
-    defense=one_of(config["defenses"]),
-    epsilon=r"[0-9.e-]+",
-
-
-def pool_sets(wildcards, file):
-    """A file of every image set that a pool draws from."""
-    return [f"<results>/images/{name}/{file}" for name in config["pools"][wildcards.pool]["images"]]
-
-
-def pooled(layers):
-    """Sides of the pooled maps that the configuration changes, of these layers; None without any."""
-    return {layer: side for layer, side in config["features"]["pooled"].items() if layer in layers} or None
-
-
-def extraction(layers, shard=None):
-    """Settings of a forward pass that yields these layers; of a database shard, or of a query set without one."""
-    return Settings(
-        batch=config["features"]["batch"],
-        pooled=pooled(layers),
-        shard=shard,
-        skip_limit=config["skip_limit"],
-    )
-
-
-def base_values(*axes):
-    """The values that a table or figure holds fixed on these axes."""
-    return {axis: config["base"][axis] for axis in axes}
-
-
-def caption(name):
-    """Caption of a figure or table: the one written from this run's claims, until then one that says so."""
-    path = Path(PLAN.results, "captions", f"{name}.rst").absolute()
-    return str(path) if path.exists() else "../report/unjudged.rst"
-
-
-def shown(path):
-    """A figure or table, or the CSV beside it, as an output that the report shows."""
-    name, kind = Path(path).stem, Path(path).suffix.removeprefix(".")
-    piece = PIECES[name]
-    return report(
-        path,
-        caption=caption(name),
-        category=piece.category,
-        labels=labels(piece, kind, config["base"]["attack"], config["attacks"]["settings"]),
-    )
+    queries=one_of(
+        dict.fromkeys(
+            [*undefended_packs(CONFIG), *(pack for name in CONFIG.defenses for pack in defense_packs(CONFIG, name))]
+        )
+    ),
+    ball=one_of(BALLS),
+    threat=r"(gray|black|white)_box(-[\w.-]+)?",
+    database=r"\w+-\d+(-overlap-[0-9.e-]+)?",
+    attack=one_of(ATTACKS),
+    defense=one_of([NO_DEFENSE, *CONFIG.defenses]),
+    kind=one_of(KINDS),

@@ -1,4 +1,4 @@
-"""Database: an index for every shard, searched once for each query set; lists of shards merge into any size N.
+"""Database: an index for every shard, searched once for each pack; lists of shards merge into any size N.
 
 Needs: codes/ of the shards, features/ of the query sets, pca/.
 Makes: index/{model}/{layer}/{pool}/{shard}.faiss
@@ -9,8 +9,6 @@ Makes: index/{model}/{layer}/{pool}/{shard}.faiss
 
 rule build_index:
     input:
-        script=PLAN.script("build_index"),
-        modules=PLAN.modules("build_index"),
         codes="<results>/codes/{model}/{layer}/{pool}/{shard}.npy",
     output:
         ensure("<results>/index/{model}/{layer}/{pool}/{shard}.faiss", non_empty=True),
@@ -20,20 +18,18 @@ rule build_index:
         "<benchmarks>/build_index/{model}/{layer}/{pool}/{shard}.tsv"
     conda:
         ENVIRONMENT
-    threads: config["threads"]
+    threads: CONFIG.threads
     resources:
         mem_mb=4000,
         runtime=240,
     params:
-        settings=Settings(factory=config["index"]["factory"]),
+        job=job("build_index", factory=CONFIG.index.factory),
     shell:
-        "python {input.script} {params.settings} --codes {input.codes} --output {output} --threads {threads} --log {log}"
+        "python {params.job} --codes {input.codes:q} --output {output:q} --threads {threads} --log {log:q}"
 
 
 rule search_shard:
     input:
-        script=PLAN.script("search_shard"),
-        modules=PLAN.modules("search_shard"),
         features="<results>/features/{model}/{layer}/queries/{queries}.npy",
         pca="<results>/pca/{model}/{layer}/{pool}.npz",
         index="<results>/index/{model}/{layer}/{pool}/{shard}.faiss",
@@ -45,26 +41,27 @@ rule search_shard:
         "<benchmarks>/search_shard/{model}/{layer}/{pool}/{shard}/{queries}.tsv"
     conda:
         ENVIRONMENT
-    threads: config["threads"]
+    threads: CONFIG.threads
     resources:
         mem_mb=4000,
         runtime=240,
     params:
-        settings=lambda wildcards: Settings(
-            neighbors=config["index"]["neighbors"], probes=config["index"]["probes"], shard=wildcards.shard
+        job=lambda wildcards: job(
+            "search_shard",
+            neighbors=CONFIG.index.neighbors,
+            probes=CONFIG.index.probes,
+            shard=wildcards.shard,
         ),
     shell:
-        "python {input.script} {params.settings} --features {input.features} --pca {input.pca} --index {input.index}"
-        " --output {output} --threads {threads} --log {log}"
+        "python {params.job} --features {input.features:q} --pca {input.pca:q} --index {input.index:q}"
+        " --output {output:q} --threads {threads} --log {log:q}"
 
 
 rule merge_neighbors:
     input:
-        script=PLAN.script("merge_neighbors"),
-        modules=PLAN.modules("merge_neighbors"),
         shards=lambda wildcards: [
             f"<results>/neighbors/{{model}}/{{layer}}/{{pool}}/{shard}/{{queries}}.npz"
-            for shard in PLAN.shards(wildcards.pool)
+            for shard in shards_of(CONFIG, wildcards.pool)
         ],
     output:
         ensure("<results>/neighbors/{model}/{layer}/{pool}/merged/{queries}.npz", non_empty=True),
@@ -76,10 +73,11 @@ rule merge_neighbors:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=lambda wildcards: Settings(
-            neighbors=config["index"]["neighbors"],
-            sizes=PLAN.sizes(wildcards.pool),
-            stops=[int(shard.split("-")[1]) for shard in PLAN.shards(wildcards.pool)],
+        job=lambda wildcards: job(
+            "merge_neighbors",
+            neighbors=CONFIG.index.neighbors,
+            sizes=sorted(CONFIG.pools[wildcards.pool].sizes),
+            stops=[int(shard.split("-")[1]) for shard in shards_of(CONFIG, wildcards.pool)],
         ),
     shell:
-        "python {input.script} {params.settings} --shards {input.shards} --output {output} --log {log}"
+        "python {params.job} --shards {input.shards:q} --output {output:q} --log {log:q}"

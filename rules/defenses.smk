@@ -1,15 +1,44 @@
-"""Defences without a database, for table 2: images in, class probabilities out.
+"""Answers of all other defences, and of the bare network.
 
-Needs: attacks/ (the query sets of table 2), models/, images/.
-Makes: predictions/, accuracy/{model}/{defense}/{queries}.*    as of the votes
-       patches/{set}.npy                                       patches that image quilting puts images together from
+Needs: attacks/, models/, and what a defence needs (see nndefense.flow.needs).
+Makes: predictions/{model}/{defense}/{queries}.npz   as of the votes
+       patches/{set}.npy                             patches that image quilting puts images together from
 """
+
+
+def kind_of(defense):
+    """The registered kind of a defence."""
+    return NO_DEFENSE if defense == NO_DEFENSE else CONFIG.defenses[defense].kind
+
+
+def defending(wildcards):
+    """The network that a defence asks: the target, or one of its own."""
+    own = None if wildcards.defense == NO_DEFENSE else CONFIG.defenses[wildcards.defense].model
+    return own or TARGET
+
+
+def defense_job(wildcards):
+    """Parameters of evaluate_defense."""
+    kind = kind_of(wildcards.defense)
+    found = defense_needs(CONFIG, kind, packed(wildcards))
+    return job(
+        "evaluate_defense",
+        DEFENSES[kind].target,
+        *architecture_targets(CONFIG, defending(wildcards)),
+        batch=CONFIG.attacks.batch,
+        defense=wildcards.defense,
+        facts=found.facts,
+        kind=kind,
+        options={} if kind == NO_DEFENSE else CONFIG.defenses[wildcards.defense].options,
+        queries_name=wildcards.queries,
+        readers=found.readers,
+        roles=found.roles,
+        seed=CONFIG.seed,
+    )
 
 
 rule sample_patches:
     input:
-        script=PLAN.script("sample_patches"),
-        modules=lambda wildcards: PLAN.modules("sample_patches", *PLAN.image_modules(wildcards.set)),
         description="<results>/images/{set}/set.json",
     output:
         ensure("<results>/patches/{set}.npy", non_empty=True),
@@ -21,53 +50,39 @@ rule sample_patches:
         mem_mb=4000,
         runtime=120,
     params:
-        settings=lambda wildcards: Settings(
-            count=config["patches"]["count"],
-            per_image=config["patches"]["per_image"],
-            seed=config["seed"],
-            skip_limit=config["skip_limit"],
+        job=lambda wildcards: job(
+            "sample_patches",
+            *image_targets(CONFIG, wildcards.set),
+            count=CONFIG.patches.count,
+            per_image=CONFIG.patches.per_image,
+            seed=CONFIG.seed,
+            skip_limit=CONFIG.skip_limit,
         ),
     shell:
-        "python {input.script} {params.settings} --description {input.description} --output {output} --log {log}"
+        "python {params.job} --description {input.description:q} --output {output:q} --log {log:q}"
 
 
 rule evaluate_defense:
     input:
-        script=PLAN.script("evaluate_defense"),
-        modules=lambda wildcards: PLAN.modules(
-            "evaluate_defense",
-            PLAN.defense_module(wildcards.defense),
-            *PLAN.network_modules(PLAN.defending_model(wildcards.defense)),
-        ),
-        model=lambda wildcards: f"<results>/models/{PLAN.defending_model(wildcards.defense)}/model.json",
-        weights=lambda wildcards: f"<results>/models/{PLAN.defending_model(wildcards.defense)}/weights.safetensors",
-        queries="<results>/attacks/{queries}.npz",
-        patches=lambda wildcards: PLAN.patches(wildcards.defense),
+        model=lambda wildcards: f"<results>/models/{defending(wildcards)}/model.json",
+        weights=lambda wildcards: f"<results>/models/{defending(wildcards)}/weights.safetensors",
+        queries=queries_file,
+        needs=lambda wildcards: defense_needs(CONFIG, kind_of(wildcards.defense), packed(wildcards)).files,
     output:
         predictions=ensure("<results>/predictions/{model}/{defense}/{queries}.npz", non_empty=True),
-        accuracy=ensure("<results>/accuracy/{model}/{defense}/{queries}.csv", non_empty=True),
     log:
         "<logs>/evaluate_defense/{model}/{defense}/{queries}.log",
     benchmark:
         "<benchmarks>/evaluate_defense/{model}/{defense}/{queries}.tsv"
     conda:
         ENVIRONMENT
-    threads: config["threads"]
+    threads: CONFIG.threads
     resources:
         gpu=1,
         mem_mb=6000,
         runtime=1440,
     params:
-        settings=lambda wildcards: Settings(
-            batch=config["attacks"]["batch"],
-            dataset=config["dataset"],
-            defense=wildcards.defense,
-            model_name=wildcards.model,
-            options={key: value for key, value in config["defenses"][wildcards.defense].items() if key != "model"},
-            queries_name=wildcards.queries,
-            seed=config["seed"],
-        ),
+        job=defense_job,
     shell:
-        "python {input.script} {params.settings} --model {input.model} --queries {input.queries}"
-        " --patches {input.patches} --predictions {output.predictions} --accuracy {output.accuracy}"
-        " --threads {threads} --gpus {resources.gpu} --log {log}"
+        "python {params.job} --model {input.model:q} --queries {input.queries:q} --files {input.needs:q}"
+        " --predictions {output.predictions:q} --threads {threads} --gpus {resources.gpu} --log {log:q}"

@@ -1,21 +1,34 @@
-"""Features: one forward pass an image gives every layer and the softmax row; PCA reduces them to codes.
+"""Features: one forward pass an image gives several layers and the softmax row.
 
 Needs: pools/, models/, attacks/ (query sets).
 Makes: features/{model}/{layer}/{pool}/{shard}.npy        pooled activations (fp16) of a database shard
-       features/{model}/{layer}/queries/{queries}.npy     the same of a query set
+       features/{model}/{layer}/queries/{queries}.npy     the same of a pack of query sets, set after set
        softmax/{model}/{pool}/{shard}.npy                 softmax rows of a shard (and .weights.npy, their confidence)
-       softmax/{model}/queries/{queries}.npy              the same of a query set
-       pca/{model}/{layer}/{pool}.npz                     PCA fitted on the first images of a pool
-       codes/{model}/{layer}/{pool}/{shard}.npy           reduced features of a shard
+       softmax/{model}/queries/{queries}.npy              the same of a pack
 
-The first pass covers all layers configured at the first run; `*_layer` rules add one later (see Plan.first_pass).
+A pass is an entry of `features.layers`; the first gives the softmax rows, too. So a layer that is added as an entry of
+its own costs a pass of its own and leaves all files that exist alone, without anything but the configuration to say so.
 """
+
+
+def extraction(layers, *targets, **values):
+    """Parameters of a forward pass that yields these layers."""
+    common = {"batch": CONFIG.features.batch, "pooled": pooled_sides(CONFIG, layers) or None}
+    return job("extract_features", *ARCHITECTURES, *targets, skip_limit=CONFIG.skip_limit, **common, **values)
+
+
+def extract_shard(layers):
+    """Parameters of a pass over a database shard."""
+    return lambda wildcards: extraction(layers, *pool_targets(wildcards.pool), shard=wildcards.shard)
+
+
+def extract_pack(layers):
+    """Parameters of a pass over a pack of query sets."""
+    return lambda wildcards: extraction(layers, queries_name=wildcards.queries)
 
 
 rule extract_features:
     input:
-        script=PLAN.script("extract_features"),
-        modules=lambda wildcards: PLAN.modules("extract_features", *PLAN.pool_modules(wildcards.pool)),
         model="<results>/models/{model}/model.json",
         weights="<results>/models/{model}/weights.safetensors",
         images="<results>/pools/{pool}.parquet",
@@ -32,37 +45,21 @@ rule extract_features:
         "<benchmarks>/extract_features/{model}/{pool}/{shard}.tsv"
     conda:
         ENVIRONMENT
-    threads: config["threads"]
+    threads: CONFIG.threads
     resources:
         gpu=1,
         mem_mb=6000,
         runtime=1440,
     params:
-        settings=lambda wildcards: extraction(FIRST_PASS, wildcards.shard),
+        job=extract_shard(FIRST_PASS),
     shell:
-        "python {input.script} {params.settings} --model {input.model} --images {input.images} --sets {input.sets}"
-        " --features {output.features} --store {output.store}"
-        " --threads {threads} --gpus {resources.gpu} --log {log}"
-
-
-use rule extract_features as extract_layer with:
-    output:
-        features=[kept("<results>/features/{model}/{layer}/{pool}/{shard}.npy")],
-        store=[],
-    log:
-        "<logs>/extract_layer/{model}/{layer}/{pool}/{shard}.log",
-    benchmark:
-        "<benchmarks>/extract_layer/{model}/{layer}/{pool}/{shard}.tsv"
-    wildcard_constraints:
-        layer=one_of(layer for layer in PLAN.layers if layer not in FIRST_PASS),
-    params:
-        settings=lambda wildcards: extraction([wildcards.layer], wildcards.shard),
+        "python {params.job} --model {input.model:q} --images {input.images:q} --sets {input.sets:q}"
+        " --features {output.features:q} --store {output.store:q}"
+        " --threads {threads} --gpus {resources.gpu} --log {log:q}"
 
 
 use rule extract_features as extract_queries with:
     input:
-        script=PLAN.script("extract_features"),
-        modules=PLAN.modules("extract_features"),
         model="<results>/models/{model}/model.json",
         weights="<results>/models/{model}/weights.safetensors",
         images="<results>/attacks/{queries}.npz",
@@ -81,68 +78,60 @@ use rule extract_features as extract_queries with:
     benchmark:
         "<benchmarks>/extract_queries/{model}/{queries}.tsv"
     params:
-        settings=extraction(FIRST_PASS),
+        job=extract_pack(FIRST_PASS),
 
 
-use rule extract_queries as extract_query_layer with:
-    output:
-        features=["<results>/features/{model}/{layer}/queries/{queries}.npy"],
-        store=[],
-    log:
-        "<logs>/extract_query_layer/{model}/{layer}/{queries}.log",
-    benchmark:
-        "<benchmarks>/extract_query_layer/{model}/{layer}/{queries}.tsv"
-    wildcard_constraints:
-        layer=one_of(layer for layer in PLAN.layers if layer not in FIRST_PASS),
-    params:
-        settings=lambda wildcards: extraction([wildcards.layer]),
+for later in LATER_PASSES:
 
+    rule:
+        name:
+            f"extract_features_{later[0].replace('-', '_')}"
+        input:
+            model="<results>/models/{model}/model.json",
+            weights="<results>/models/{model}/weights.safetensors",
+            images="<results>/pools/{pool}.parquet",
+            sets=lambda wildcards: pool_sets(wildcards, "set.json"),
+        output:
+            [kept(f"<results>/features/{{model}}/{layer}/{{pool}}/{{shard}}.npy") for layer in later],
+        log:
+            f"<logs>/extract_features/{{model}}/{later[0]}/{{pool}}/{{shard}}.log",
+        benchmark:
+            f"<benchmarks>/extract_features/{{model}}/{later[0]}/{{pool}}/{{shard}}.tsv"
+        conda:
+            ENVIRONMENT
+        threads: CONFIG.threads
+        resources:
+            gpu=1,
+            mem_mb=6000,
+            runtime=1440,
+        params:
+            job=extract_shard(later),
+        shell:
+            "python {params.job} --model {input.model:q} --images {input.images:q} --sets {input.sets:q}"
+            " --features {output:q} --threads {threads} --gpus {resources.gpu} --log {log:q}"
 
-rule fit_pca:
-    input:
-        script=PLAN.script("fit_pca"),
-        modules=PLAN.modules("fit_pca"),
-        features=lambda wildcards: [
-            f"<results>/features/{{model}}/{{layer}}/{{pool}}/{shard}.npy"
-            for shard in PLAN.shards(wildcards.pool, config["features"]["pca_samples"])
-        ],
-    output:
-        ensure("<results>/pca/{model}/{layer}/{pool}.npz", non_empty=True),
-    log:
-        "<logs>/fit_pca/{model}/{layer}/{pool}.log",
-    benchmark:
-        "<benchmarks>/fit_pca/{model}/{layer}/{pool}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: config["threads"]
-    resources:
-        mem_mb=8000,
-        runtime=240,
-    params:
-        settings=Settings(
-            components=config["features"]["components"],
-            samples=config["features"]["pca_samples"],
-            seed=config["seed"],
-        ),
-    shell:
-        "python {input.script} {params.settings} --features {input.features} --output {output} --log {log}"
-
-
-rule encode_features:
-    input:
-        script=PLAN.script("encode_features"),
-        modules=PLAN.modules("encode_features"),
-        features="<results>/features/{model}/{layer}/{pool}/{shard}.npy",
-        pca="<results>/pca/{model}/{layer}/{pool}.npz",
-    output:
-        ensure("<results>/codes/{model}/{layer}/{pool}/{shard}.npy", non_empty=True),
-    log:
-        "<logs>/encode_features/{model}/{layer}/{pool}/{shard}.log",
-    conda:
-        ENVIRONMENT
-    threads: config["threads"]
-    resources:
-        mem_mb=4000,
-        runtime=120,
-    shell:
-        "python {input.script} --features {input.features} --pca {input.pca} --output {output} --log {log}"
+    rule:
+        name:
+            f"extract_queries_{later[0].replace('-', '_')}"
+        input:
+            model="<results>/models/{model}/model.json",
+            weights="<results>/models/{model}/weights.safetensors",
+            images="<results>/attacks/{queries}.npz",
+        output:
+            [f"<results>/features/{{model}}/{layer}/queries/{{queries}}.npy" for layer in later],
+        log:
+            f"<logs>/extract_queries/{{model}}/{later[0]}/{{queries}}.log",
+        benchmark:
+            f"<benchmarks>/extract_queries/{{model}}/{later[0]}/{{queries}}.tsv"
+        conda:
+            ENVIRONMENT
+        threads: CONFIG.threads
+        resources:
+            gpu=1,
+            mem_mb=6000,
+            runtime=1440,
+        params:
+            job=extract_pack(later),
+        shell:
+            "python {params.job} --model {input.model:q} --images {input.images:q} --features {output:q}"
+            " --threads {threads} --gpus {resources.gpu} --log {log:q}"

@@ -10,9 +10,6 @@ Makes: images/{set}/manifest.parquet   source, label and tag of every row
 
 
 rule list_images:
-    input:
-        script=PLAN.script("list_images"),
-        modules=lambda wildcards: PLAN.modules("list_images", *PLAN.image_modules(wildcards.set)),
     output:
         manifest=ensure("<results>/images/{set}/manifest.parquet", non_empty=True),
         description=ensure("<results>/images/{set}/set.json", non_empty=True),
@@ -20,65 +17,74 @@ rule list_images:
         "<logs>/list_images/{set}.log",
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=120,
     params:
-        settings=lambda wildcards: Settings(image_set=config["images"][wildcards.set], name=wildcards.set),
+        job=lambda wildcards: job(
+            "list_images",
+            *image_targets(CONFIG, wildcards.set),
+            image_set=CONFIG.images[wildcards.set].model_dump(),
+            name=wildcards.set,
+        ),
     shell:
-        "python {input.script} {params.settings} --manifest {output.manifest} --description {output.description}"
-        " --log {log}"
+        "python {params.job} --manifest {output.manifest:q} --description {output.description:q} --log {log:q}"
 
 
 rule build_pool:
     input:
-        script=PLAN.script("build_pool"),
-        modules=PLAN.modules("build_pool"),
         manifests=lambda wildcards: pool_sets(wildcards, "manifest.parquet"),
-        task=f"<results>/images/{config['queries']['images']}/set.json",
+        task=f"<results>/images/{CONFIG.queries.images}/set.json",
     output:
         ensure("<results>/pools/{pool}.parquet", non_empty=True),
     log:
         "<logs>/build_pool/{pool}.log",
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
-        settings=lambda wildcards: Settings(
-            names=config["pools"][wildcards.pool]["images"],
+        job=lambda wildcards: job(
+            "build_pool",
+            names=CONFIG.pools[wildcards.pool].images,
             pool=wildcards.pool,
-            seed=config["seed"],
-            tags=config["pools"][wildcards.pool]["tags"],
+            seed=CONFIG.seed,
+            tags=CONFIG.pools[wildcards.pool].tags,
         ),
     shell:
-        "python {input.script} {params.settings} --manifests {input.manifests} --task {input.task}"
-        " --output {output} --log {log}"
+        "python {params.job} --manifests {input.manifests:q} --task {input.task:q} --output {output:q} --log {log:q}"
 
 
 rule make_clean_set:
     input:
-        script=PLAN.script("make_clean_set"),
-        modules=PLAN.modules("make_clean_set", *PLAN.image_modules(config["queries"]["images"])),
-        manifest=f"<results>/images/{config['queries']['images']}/manifest.parquet",
-        description=f"<results>/images/{config['queries']['images']}/set.json",
+        manifest=f"<results>/images/{CONFIG.queries.images}/manifest.parquet",
+        description=f"<results>/images/{CONFIG.queries.images}/set.json",
     output:
         ensure("<results>/attacks/clean.npz", non_empty=True),
     log:
         "<logs>/make_clean_set.log",
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
-        settings=Settings(
-            classes=config["classes"],
-            count=config["queries"]["count"],
-            seed=config["seed"],
-            skip_limit=config["skip_limit"],
+        job=job(
+            "make_clean_set",
+            *image_targets(CONFIG, CONFIG.queries.images),
+            classes=CONFIG.classes,
+            count=CONFIG.queries.count,
+            seed=CONFIG.seed,
+            skip_limit=CONFIG.skip_limit,
         ),
     shell:
-        "python {input.script} {params.settings} --manifest {input.manifest} --description {input.description}"
-        " --output {output} --log {log}"
+        "python {params.job} --manifest {input.manifest:q} --description {input.description:q}"
+        " --output {output:q} --log {log:q}"
 
 
 rule draw_sheet:
     input:
-        script=PLAN.script("draw_sheet"),
-        modules=lambda wildcards: PLAN.modules("draw_sheet", *PLAN.image_modules(wildcards.set)),
         manifest="<results>/images/{set}/manifest.parquet",
         description="<results>/images/{set}/set.json",
     output:
@@ -87,5 +93,8 @@ rule draw_sheet:
         "<logs>/draw_sheet/{set}.log",
     conda:
         ENVIRONMENT
+    params:
+        job=lambda wildcards: job("draw_sheet", *image_targets(CONFIG, wildcards.set)),
     shell:
-        "python {input.script} --manifest {input.manifest} --description {input.description} --output {output} --log {log}"
+        "python {params.job} --manifest {input.manifest:q} --description {input.description:q}"
+        " --output {output:q} --log {log:q}"

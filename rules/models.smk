@@ -1,83 +1,55 @@
-"""Models.
+"""Networks that are there already, and how good they are.
 
-Needs: training images (and models that training starts from), or a file of weights, or weights of torchvision.
-Makes: models/{model}/weights.safetensors   the network
-       models/{model}/model.json            architecture, preprocessing, provenance, checksum of the weights
-       models/{model}/training.csv          loss, accuracy and learning rate of every epoch
-       models/{model}/clean_accuracy.json   accuracy on the clean test images
-       training.{csv,pdf,png}               the curves of all trained networks
+Needs: a file of weights, or weights of torchvision; attacks/clean.npz; pca/.
+Makes: models/{model}/weights.safetensors, models/{model}/model.json   as of training.smk
+       models/{model}/clean_accuracy.json                              accuracy on the clean test images
+       layer_sizes.json                                                measured sizes of feature maps, for Table 3
 """
 
+from nndefense.features.names import is_rmac
 
-rule train_model:
-    input:
-        script=PLAN.script("train_model"),
-        modules=lambda wildcards: PLAN.modules("train_model", *PLAN.training.modules(wildcards.model)),
-        manifest=lambda wildcards: f"<results>/images/{PLAN.training_set(wildcards.model)}/manifest.parquet",
-        description=lambda wildcards: f"<results>/images/{PLAN.training_set(wildcards.model)}/set.json",
-        initial=lambda wildcards: PLAN.training.descriptions(wildcards.model, "initial"),
-        sources=lambda wildcards: PLAN.training.descriptions(wildcards.model, "sources"),
-        weights=lambda wildcards: PLAN.training.weights(wildcards.model),
-    output:
-        weights=ensure("<results>/models/{model}/weights.safetensors", non_empty=True),
-        description=ensure("<results>/models/{model}/model.json", non_empty=True),
-        history=ensure("<results>/models/{model}/training.csv", non_empty=True),
-    log:
-        "<logs>/train_model/{model}.log",
-    benchmark:
-        "<benchmarks>/train_model/{model}.tsv"
-    wildcard_constraints:
-        model=one_of(PLAN.trained(*PLAN.training.methods)),
-    # Most other jobs wait for it.
-    priority: 10
-    conda:
-        ENVIRONMENT
-    threads: lambda wildcards: config["models"][wildcards.model]["train"]["threads"]
-    resources:
-        gpu=1,
-        mem_mb=8000,
-        runtime=720,
-    params:
-        settings=lambda wildcards: Settings(
-            classes=config["classes"],
-            model=config["models"][wildcards.model],
-            name=wildcards.model,
-            seed=config["seed"],
-            skip_limit=config["skip_limit"],
-        ),
-    shell:
-        "python {input.script} {params.settings} --manifest {input.manifest} --images {input.description}"
-        " --initial {input.initial} --sources {input.sources}"
-        " --weights {output.weights} --description {output.description} --history {output.history}"
-        " --threads {threads} --gpus {resources.gpu} --log {log}"
+PLAIN_LAYERS = [name for name in CONFIG.features.names if not is_rmac(name)]
+
+
+def weights_file(wildcards):
+    """The file that a model's weights are read from; none where torchvision publishes them.
+
+    A file that is absent is left to the job, which says so: Snakemake takes results that exist for up to date where an
+    input of theirs is missing and nothing makes it.
+    """
+    path = CONFIG.models[wildcards.model].weights
+    return [path] if path and os.path.exists(path) else []
 
 
 rule load_model:
     input:
-        script=PLAN.script("load_model"),
-        modules=PLAN.modules("load_model"),
-        file=lambda wildcards: PLAN.weights_file(wildcards.model),
+        file=weights_file,
     output:
         weights=ensure("<results>/models/{model}/weights.safetensors", non_empty=True),
         description=ensure("<results>/models/{model}/model.json", non_empty=True),
     log:
         "<logs>/load_model/{model}.log",
     wildcard_constraints:
-        model=one_of(name for name in config["models"] if name not in PLAN.trained()),
+        model=one_of(set(CONFIG.models) - set(trained_models(CONFIG))),
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
-        settings=lambda wildcards: Settings(
-            classes=config["classes"], model=config["models"][wildcards.model], name=wildcards.model
+        job=lambda wildcards: job(
+            "load_model",
+            *architecture_targets(CONFIG, wildcards.model),
+            classes=CONFIG.classes,
+            model=CONFIG.models[wildcards.model].model_dump(),
+            name=wildcards.model,
         ),
     shell:
-        "python {input.script} {params.settings} --weights {output.weights} --description {output.description} --log {log}"
+        "python {params.job} --weights {output.weights:q} --description {output.description:q} --log {log:q}"
 
 
 rule evaluate_model:
     input:
-        script=PLAN.script("evaluate_model"),
-        modules=lambda wildcards: PLAN.modules("evaluate_model", *PLAN.network_modules(wildcards.model)),
         weights="<results>/models/{model}/weights.safetensors",
         description="<results>/models/{model}/model.json",
         clean="<results>/attacks/clean.npz",
@@ -87,31 +59,45 @@ rule evaluate_model:
         "<logs>/evaluate_model/{model}.log",
     conda:
         ENVIRONMENT
-    threads: config["threads"]
+    threads: CONFIG.threads
     resources:
         gpu=1,
         mem_mb=4000,
         runtime=60,
     params:
-        settings=Settings(batch=config["features"]["batch"]),
+        job=lambda wildcards: job(
+            "evaluate_model", *architecture_targets(CONFIG, wildcards.model), batch=CONFIG.features.batch
+        ),
     shell:
-        "python {input.script} {params.settings} --model {input.description} --queries {input.clean} --output {output}"
-        " --threads {threads} --gpus {resources.gpu} --log {log}"
+        "python {params.job} --model {input.description:q} --queries {input.clean:q} --output {output:q}"
+        " --threads {threads} --gpus {resources.gpu} --log {log:q}"
 
 
-rule plot_training:
+rule measure_layers:
     input:
-        script=PLAN.script("plot_training"),
-        modules=PLAN.modules("plot_training"),
-        histories=PLAN.curves(),
+        model=f"<results>/models/{TARGET}/model.json",
+        weights=f"<results>/models/{TARGET}/weights.safetensors",
+        clean="<results>/attacks/clean.npz",
+        pca=[f"<results>/pca/{TARGET}/{layer}/{CONFIG.base.pool}.npz" for layer in PLAIN_LAYERS],
     output:
-        csv="<results>/training.csv",
-        pdf="<results>/training.pdf",
-        png="<results>/training.png",
+        ensure("<results>/layer_sizes.json", non_empty=True),
     log:
-        "<logs>/plot_training.log",
+        "<logs>/measure_layers.log",
     conda:
         ENVIRONMENT
+    threads: CONFIG.threads
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=60,
+    params:
+        job=job(
+            "measure_layers",
+            "nndefense.models.torchvision_nets:build",
+            *ARCHITECTURES,
+            layers=PLAIN_LAYERS,
+            pooled=pooled_sides(CONFIG, PLAIN_LAYERS) or None,
+        ),
     shell:
-        "python {input.script} --histories {input.histories}"
-        " --csv {output.csv} --pdf {output.pdf} --png {output.png} --log {log}"
+        "python {params.job} --model {input.model:q} --queries {input.clean:q} --pca {input.pca:q}"
+        " --output {output:q} --threads {threads} --gpus {resources.gpu} --log {log:q}"

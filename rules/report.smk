@@ -1,49 +1,90 @@
-"""The report: captions of all figures and tables, written from the judged claims, and pages of HTML to read them on.
+"""Figures and tables of the report, the paper's claims among them. What they are stands in nndefense.report.
 
-Needs: claims.csv, the figures and tables.
-Makes: captions/{figure or table}.rst   for `snakemake --report`, which shows them beside the files marked `shown`
-       {table1 … table4, claims}.html   tables as pages of their own
-       overview.html                    everything on one page, apart from Snakemake's report
+Needs: result rows, predictions/, and what else a figure or table names as its source.
+Makes: {figure}.{csv,pdf,png}
+       {table}.{csv,md,tex}     also claims, judged on this run's predictions, and rows_{evaluation kind}
 """
 
+from nndefense.report.pages.about import about_run
+from nndefense.report.pieces import existing, labels, piece_target
 
-rule write_captions:
-    input:
-        script=PLAN.script("write_captions"),
-        modules=PLAN.modules("write_captions"),
-        claims="<results>/claims.csv",
-    output:
-        [f"<results>/captions/{name}.rst" for name in PLAN.report.shown()],
-    log:
-        "<logs>/write_captions.log",
-    conda:
-        ENVIRONMENT
-    params:
-        settings=Settings(config=PLAN.report.captioned_config()),
-    shell:
-        "python {input.script} {params.settings} --claims {input.claims} --output {output} --log {log}"
+PIECES = {piece.name: piece for piece in existing(CONFIG)}
+FIGURES = [piece for piece in PIECES.values() if piece.kind == "figure"]
+TABLES = [piece for piece in PIECES.values() if piece.kind == "table"]
 
 
-rule make_pages:
-    input:
-        script=PLAN.script("make_pages"),
-        modules=PLAN.modules("make_pages"),
-        claims="<results>/claims.csv",
-        figures=PLAN.report.files("png", "csv", "pdf", tables=False),
-        tables=PLAN.report.files("md", tables=True),
-        # Marked here and not where they are made: the report shows a page and its numbers together, or neither.
-        rows=[shown(path) for path in PLAN.report.files("csv", tables=True)],
-    output:
-        tables=[shown(f"<results>/{name}.html") for name in PLAN.report.tables],
-        claims=shown("<results>/claims.html"),
-        # Not marked: browsers show no page of more than 2 MB within another.
-        overview="<results>/overview.html",
-    log:
-        "<logs>/make_pages.log",
-    conda:
-        ENVIRONMENT
-    params:
-        settings=Settings(config=PLAN.report.captioned_config()),
-    shell:
-        "python {input.script} {params.settings} --claims {input.claims} --files {input.figures} {input.tables} {input.rows}"
-        " --output {output} --log {log}"
+def shown(piece, path):
+    """A file of a figure or table that the report shows."""
+    written = Path(RESULTS, "captions", f"{piece.name}.rst").absolute()
+    return report(
+        path,
+        caption=str(written) if written.exists() else "../report/unjudged.rst",
+        category=piece.category,
+        labels=labels(piece, path.rpartition(".")[2], CONFIG),
+    )
+
+
+def piece_files(piece):
+    """Inputs of a figure or table, in the order of their roles."""
+    return [path for paths in piece.files(CONFIG).values() for path in paths]
+
+
+def piece_job(program, piece):
+    """Parameters of the job that makes a figure or table; it reads images of a pool where they are among its inputs."""
+    files = piece.files(CONFIG)
+    return job(
+        program,
+        piece_target(piece.name),
+        *(pool_targets(CONFIG.base.pool) if "sets" in files else []),
+        params=piece.params(CONFIG),
+        piece=piece.name,
+        roles=[role for role, paths in files.items() for _ in paths],
+    )
+
+
+for piece in FIGURES:
+
+    rule:
+        name:
+            f"plot_{piece.name}"
+        input:
+            piece_files(piece),
+        output:
+            csv=shown(piece, f"<results>/{piece.name}.csv"),
+            pdf=f"<results>/{piece.name}.pdf",
+            png=shown(piece, f"<results>/{piece.name}.png"),
+        log:
+            f"<logs>/plot_figure/{piece.name}.log",
+        conda:
+            ENVIRONMENT
+        resources:
+            mem_mb=4000,
+            runtime=60,
+        params:
+            job=piece_job("plot_figure", piece),
+        shell:
+            "python {params.job} --files {input:q} --csv {output.csv:q} --pdf {output.pdf:q} --png {output.png:q} --log {log:q}"
+
+
+for piece in TABLES:
+
+    rule:
+        name:
+            f"make_{piece.name}"
+        input:
+            piece_files(piece),
+        output:
+            csv=f"<results>/{piece.name}.csv",
+            md=f"<results>/{piece.name}.md",
+            tex=f"<results>/{piece.name}.tex",
+        log:
+            f"<logs>/make_table/{piece.name}.log",
+        conda:
+            ENVIRONMENT
+        resources:
+            mem_mb=4000,
+            runtime=120,
+        params:
+            job=piece_job("make_table", piece),
+        shell:
+            "python {params.job} --files {input:q} --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q} --log {log:q}"

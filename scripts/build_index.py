@@ -4,13 +4,11 @@ distance in an exact index, whatever the factory string.
 
 import argparse
 
-from nndefense.command import Job, parser, run
-from nndefense.database.binary_index import BINARY_FACTORY, binary_index_to_bytes, build_binary_index
-from nndefense.database.index import build_index, index_to_bytes
-from nndefense.errors import FileFault
-from nndefense.features.names import is_rmac
-from nndefense.files import read_array, write_sealed
-from nndefense.skipped import usable
+from nndefense.core.command import Job, parser, run
+from nndefense.core.errors import FileFault
+from nndefense.core.files import read_array, write_sealed
+from nndefense.core.skipped import usable
+from nndefense.database.index import BINARY_FACTORY, build_index, index_to_bytes
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
@@ -18,15 +16,11 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     good = usable(len(codes), about["skipped"])
     if not len(good):
         raise FileFault(f"{arguments.codes}: every image of the shard was skipped")
-    if is_rmac(about["layer"]):
-        factory, index = BINARY_FACTORY, build_binary_index(codes[good])
-        content = binary_index_to_bytes(index)
-    else:
-        factory, index = arguments.factory, build_index(codes[good], arguments.factory)
-        content = index_to_bytes(index)
+    factory = BINARY_FACTORY if codes.dtype == "uint8" else arguments.factory
+    index = build_index(codes[good], factory)
+    content = index_to_bytes(index)
     job.say(f"{factory}: {index.ntotal:,} codes of {index.d} dimensions, {len(content):,} bytes")
-    about |= {"factory": factory, "dimension": index.d, "rows": index.ntotal}
-    write_sealed(arguments.output, content, about)
+    write_sealed(arguments.output, content, about | {"factory": factory, "dimension": index.d, "rows": index.ntotal})
 
 
 if __name__ == "__main__":

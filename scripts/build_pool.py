@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nndefense.command import Job, parser, run
-from nndefense.database.shards import permute_pool
-from nndefense.errors import InputError
-from nndefense.files import read_json, read_table, write_table
-from nndefense.seeds import derive_seed
+from nndefense.axes.shards import permute_pool
+from nndefense.core.command import Job, parser, run
+from nndefense.core.errors import InputError
+from nndefense.core.files import read_json, read_table, write_table
+from nndefense.core.seeds import derive_seed
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:

@@ -2,11 +2,11 @@
 
 import argparse
 
-from nndefense.command import Job, parser, run
+from nndefense.core.command import Job, parser, run
+from nndefense.core.files import read_array, write_array
 from nndefense.features.bits import pack_signs
 from nndefense.features.names import is_rmac
 from nndefense.features.stored_pca import read_pca
-from nndefense.files import read_array, write_array
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:

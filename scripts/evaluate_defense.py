@@ -1,82 +1,76 @@
-"""Predict a query set with a defence that changes images or averages over versions of them; measure accuracy."""
+"""Answer a pack of query sets with a defence that has no database, or with the bare network."""
 
 import argparse
 import json
 
 import numpy as np
 
-from nndefense.command import Job, parser, run
-from nndefense.files import read_array, read_arrays, write_arrays
-from nndefense.progress import Progress
-from nndefense.retrieval.accuracy import accuracy_row
-from nndefense.retrieval.queries import delta_of, query_axes
-from nndefense.retrieval.rows import write_rows
-from nndefense.seeds import derive_seed
-
-NO_DATABASE = {
-    "pool": "none",
-    "size": 0,
-    "features": "none",
-    "neighbors": 0,
-    "weighting": "none",
-    "combination": "none",
-}
+from nndefense.axes.cells import System
+from nndefense.axes.queries import Pack
+from nndefense.core.command import Job, need_options, parser, run
+from nndefense.core.files import read_arrays
+from nndefense.core.progress import Progress
+from nndefense.core.registry import make
+from nndefense.core.seeds import derive_seed
+from nndefense.defenses import DEFENSES
+from nndefense.evaluation.context import read_context
+from nndefense.evaluation.outcomes import write_predictions
 
 
-def main(arguments: argparse.Namespace, job: Job) -> None:
+def answer(arguments: argparse.Namespace, job: Job, pack: Pack, stored: dict[str, np.ndarray]) -> dict:
+    """Predicted classes (n,) by query set, computed."""
     device = job.torch_device()
-    from nndefense.defenses.batches import defend_in_batches
-    from nndefense.defenses.registry import make_defense
+    from nndefense.defenses.batches import answers_in_batches
     from nndefense.models.build import freeze
     from nndefense.models.checkpoint import open_checkpoint
 
-    model, _ = open_checkpoint(arguments.model)
-    queries = read_arrays(arguments.queries)
-    context = {"patches": read_array(arguments.patches[0])[0]} if arguments.patches else {}
+    network = freeze(open_checkpoint(arguments.model)[0]).to(device)
+    facts = json.loads(arguments.facts)
+    context = read_context(arguments.roles, arguments.files, json.loads(arguments.readers), facts, network)
+    bound = make("defense", DEFENSES, arguments.kind, json.loads(arguments.options)).bind(network, context)
+    found = {}
     with Progress(
-        f"{arguments.defense} {arguments.queries_name}", len(queries["labels"]), "images", job.log
+        f"{arguments.defense} {pack}", len(stored["rows"]) * len(pack.epsilons), "images", job.log
     ) as progress:
-        probabilities = defend_in_batches(
-            make_defense(arguments.defense, **json.loads(arguments.options)),
-            freeze(model).to(device),
-            queries["images"],
-            queries["rows"],
-            seed=derive_seed(arguments.seed, "defense", arguments.defense),
-            batch=arguments.batch,
-            context=context,
-            on_batch=progress.advance,
-        )
-    predictions = probabilities.argmax(1)
-    axes = query_axes(arguments.queries_name)
-    row = accuracy_row(
-        predictions,
-        queries["labels"],
-        delta_of(queries, axes["space"]),
-        dataset=arguments.dataset,
-        seed=arguments.seed,
-        model=arguments.model_name,
-        defense=arguments.defense,
-        **axes,
-        **NO_DATABASE,
-    )
-    stored = {arguments.defense: predictions.astype(np.int16)}
-    write_arrays(arguments.predictions, labels=queries["labels"], rows=queries["rows"], **stored)
-    write_rows(arguments.accuracy, [row])
-    job.say(f"accuracy {row['accuracy']:.4f}, n = {row['n']:,}")
+        for queries in pack:
+            probabilities = answers_in_batches(
+                bound,
+                read_arrays(arguments.queries, f"{queries.member}/images")[f"{queries.member}/images"],
+                stored["rows"],
+                seed=derive_seed(arguments.seed, "defense", arguments.defense),
+                batch=arguments.batch,
+                on_batch=progress.advance,
+            )
+            found[queries] = probabilities.argmax(1)
+    return found
+
+
+def main(arguments: argparse.Namespace, job: Job) -> None:
+    pack = Pack.parse(arguments.queries_name)
+    names = ["labels", "rows", *(f"{one.member}/delta_{one.ball}" for one in pack if one.ball)]
+    stored = read_arrays(arguments.queries, *names)
+    if "answers" in arguments.roles:
+        (values,) = read_context(arguments.roles, arguments.files, json.loads(arguments.readers), {}, None).values()
+        found = dict(zip(pack, values.argmax(1).reshape(len(pack.epsilons), -1), strict=True))
+    else:
+        found = answer(arguments, job, pack, stored)
+    zeros = np.zeros(len(stored["labels"]))
+    delta = {one: stored[f"{one.member}/delta_{one.ball}"] if one.ball else zeros for one in pack}
+    predicted = {(one, System.plain(arguments.defense)): classes for one, classes in found.items()}
+    write_predictions(arguments.predictions, stored["labels"], stored["rows"], predicted, delta)
+    for one, classes in found.items():
+        job.say(f"{one}: {(classes == stored['labels']).mean():.4f} of {len(classes):,} right")
 
 
 if __name__ == "__main__":
     options = parser(__doc__, torch=True)
     options.add_argument("--model", required=True, help="model.json")
-    options.add_argument("--model-name", required=True, help="for the result row")
-    options.add_argument("--queries", required=True, help="query set, .npz")
-    options.add_argument("--queries-name", required=True, help="clean, or space/setting/attack/eps-EPSILON")
+    options.add_argument("--queries", required=True, help="query sets, .npz")
+    options.add_argument("--queries-name", required=True, help="clean, or BALL/THREAT/ATTACK/eps-EPSILON[,EPSILON...]")
     options.add_argument("--defense", required=True, help="name of the defence")
+    options.add_argument("--kind", required=True, help="its kind, a registered defence")
     options.add_argument("--options", default="{}", help="its options, as JSON")
-    options.add_argument("--patches", nargs="*", default=[], help="patches, .npy, where the defence needs them")
     options.add_argument("--batch", type=int, default=125, help="images defended at once")
     options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--dataset", required=True, help="for the result row")
     options.add_argument("--predictions", required=True, help=".npz to write")
-    options.add_argument("--accuracy", required=True, help="CSV to write")
-    run(main, options.parse_args())
+    run(main, need_options(options).parse_args())

@@ -2,9 +2,9 @@
 
 import argparse
 
-from nndefense.command import Job, parser, run
-from nndefense.files import read_arrays, write_json
-from nndefense.retrieval.accuracy import wilson_interval
+from nndefense.core.command import Job, parser, run
+from nndefense.core.files import read_arrays, write_json
+from nndefense.evaluation.intervals import wilson_interval
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
@@ -13,8 +13,8 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.models.predict import predict_softmax
 
     model, about = open_checkpoint(arguments.model)
-    queries = read_arrays(arguments.queries, "images", "labels")
-    softmax = predict_softmax(model, queries["images"], arguments.batch, device)
+    queries = read_arrays(arguments.queries, "clean/images", "labels")
+    softmax = predict_softmax(model, queries["clean/images"], arguments.batch, device)
     n = len(softmax)
     correct = int((softmax.argmax(1) == queries["labels"]).sum())
     low, high = wilson_interval(correct, n)

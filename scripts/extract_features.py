@@ -1,7 +1,7 @@
 """Extract features of several layers and the softmax row of every image, in one forward pass an image.
 
-The images are a shard of a pool (parquet, with the sets it draws from) or a query set (.npz). Unreadable images and
-images whose features are not finite keep their row, filled with zeros, and are listed in the files' trailers.
+The images are a shard of a pool (parquet, with the sets it draws from) or a pack of query sets (.npz). Unreadable
+images and those whose features are not finite keep their row, filled with zeros, and are listed in the files' trailers.
 """
 
 import argparse
@@ -12,16 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from nndefense.command import Job, parser, run
-from nndefense.database.shards import parse_shard_name
+from nndefense.axes.queries import Pack
+from nndefense.axes.shards import parse_shard_name
+from nndefense.core.command import Job, parser, run
+from nndefense.core.errors import InputError
+from nndefense.core.files import read_arrays, read_json, read_table, write_array
+from nndefense.core.progress import Progress, blocks
+from nndefense.core.skipped import check_skipped, usable
 from nndefense.database.softmax_store import to_half
-from nndefense.errors import InputError
 from nndefense.features.names import layer_in_path
-from nndefense.files import read_arrays, read_json, read_table, write_array
 from nndefense.images.pool import PoolReader
-from nndefense.progress import Progress, blocks
 from nndefense.retrieval.weights import stored_weights
-from nndefense.skipped import check_skipped, usable
 
 Block = tuple[slice, np.ndarray, dict[int, str]]
 
@@ -46,11 +47,12 @@ def shard_blocks(pool: str, sets: list[str], shard: tuple[int, int], size: int) 
             yield ready.result()
 
 
-def query_blocks(path: str, size: int) -> Iterator[Block]:
-    """Images of a query set in blocks, float32 (b, 3, H, W)."""
-    images = read_arrays(path, "images")["images"]
-    for block in blocks(len(images), size):
-        yield block, images[block], {}
+def query_blocks(path: str, pack: Pack, count: int, size: int) -> Iterator[Block]:
+    """Images of the query sets of a pack in blocks, set after set, float32 (b, 3, H, W)."""
+    for number, queries in enumerate(pack):
+        images = read_arrays(path, f"{queries.member}/images")[f"{queries.member}/images"]
+        for block in blocks(count, size):
+            yield slice(number * count + block.start, number * count + block.stop), images[block], {}
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
@@ -70,8 +72,9 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
         total, images = shard[1] - shard[0], shard_blocks(arguments.images, arguments.sets, shard, size)
         facts = {"pool": Path(arguments.images).stem, "start": shard[0], "stop": shard[1]}
     else:
-        total, images = len(read_arrays(arguments.images, "labels")["labels"]), query_blocks(arguments.images, size)
-        facts = {"start": 0, "stop": total}
+        pack, count = Pack.parse(arguments.queries_name), len(read_arrays(arguments.images, "labels")["labels"])
+        total, images = count * len(pack.epsilons), query_blocks(arguments.images, pack, count, size)
+        facts = {"start": 0, "stop": total, "sets": [queries.member for queries in pack]}
     features: dict[str, np.ndarray] = {}
     softmax = np.full((total, about["classes"]), 1 / about["classes"], np.float32)
     skipped: dict[int, str] = {}
@@ -103,9 +106,10 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
 if __name__ == "__main__":
     options = parser(__doc__, torch=True)
     options.add_argument("--model", required=True, help="model.json")
-    options.add_argument("--images", required=True, help="pool (parquet) or query set (.npz)")
+    options.add_argument("--images", required=True, help="pool (parquet) or query sets (.npz)")
     options.add_argument("--sets", nargs="*", default=[], help="set.json of every image set of the pool")
     options.add_argument("--shard", help="rows of the pool, START-STOP")
+    options.add_argument("--queries-name", help="clean, or BALL/THREAT/ATTACK/eps-EPSILON[,EPSILON...]")
     options.add_argument("--features", nargs="+", required=True, help=".npy to write, its path names the layer")
     options.add_argument("--store", nargs="*", default=[], help="softmax rows and confidence weights to write, .npy")
     options.add_argument("--pooled", default="{}", help="side of the pooled map by layer, as JSON")

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nndefense.command import Job, parser, run
-from nndefense.errors import InputError
+from nndefense.core.command import Job, parser, run
+from nndefense.core.errors import InputError
+from nndefense.core.files import read_array, write_arrays
+from nndefense.core.progress import Progress, blocks
+from nndefense.core.skipped import usable
 from nndefense.features.pca import EXACT_DIMENSION_LIMIT, Moments, fit_pca, fit_pca_randomized
-from nndefense.files import read_array, write_arrays
-from nndefense.progress import Progress, blocks
-from nndefense.skipped import usable
 
 BLOCK = 4096
 

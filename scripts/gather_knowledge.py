@@ -7,10 +7,10 @@ import argparse
 
 import numpy as np
 
-from nndefense.command import Job, parser, run
+from nndefense.core.command import Job, parser, run
+from nndefense.core.files import read_array, read_arrays, write_arrays
 from nndefense.database.merge import merge_neighbors
 from nndefense.database.stored_softmax import open_stores
-from nndefense.files import read_array, read_arrays, write_arrays
 
 
 def gather_codes(paths: list[str], ids: np.ndarray) -> np.ndarray:
@@ -26,7 +26,8 @@ def gather_codes(paths: list[str], ids: np.ndarray) -> np.ndarray:
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
-    lists = [tuple(read_arrays(path, "ids", "distances").values()) for path in arguments.shards]
+    # The one set of the clean images.
+    lists = [tuple(values[0] for values in read_arrays(path, "ids", "distances").values()) for path in arguments.shards]
     ids, _ = merge_neighbors(lists, arguments.neighbors)
     (store,) = open_stores(arguments.softmax, arguments.weights).values()
     softmax, _, valid = store.take(ids)

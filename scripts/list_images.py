@@ -3,8 +3,8 @@
 import argparse
 import json
 
-from nndefense.command import Job, parser, run
-from nndefense.files import write_json, write_table
+from nndefense.core.command import Job, parser, run
+from nndefense.core.files import write_json, write_table
 from nndefense.images.description import describe_set, open_options
 
 

@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from nndefense.command import Job, parser, run
-from nndefense.files import file_sha256
+from nndefense.core.command import Job, parser, run
+from nndefense.core.files import file_sha256
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:

@@ -4,12 +4,12 @@ import argparse
 
 import numpy as np
 
-from nndefense.command import Job, parser, run
-from nndefense.errors import InputError
-from nndefense.files import read_json, read_table, write_arrays
+from nndefense.core.command import Job, parser, run
+from nndefense.core.errors import InputError
+from nndefense.core.files import read_json, read_table, write_arrays
+from nndefense.core.seeds import derive_seed
+from nndefense.core.skipped import check_skipped, usable
 from nndefense.images.description import open_described, read_blocks
-from nndefense.seeds import derive_seed
-from nndefense.skipped import check_skipped, usable
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
@@ -33,14 +33,11 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     pixels = np.concatenate(blocks)[good].transpose(0, 3, 1, 2).astype(np.float32) / 255
     missing = arguments.classes - len(np.unique(labels[rows]))
     job.say(f"{len(good):,} queries of {name}, {missing} classes without any")
-    zeros = np.zeros(len(good))
     write_arrays(
         arguments.output,
-        images=pixels,
         labels=labels[rows[good]],
         rows=rows[good],
-        delta_raw01=zeros,
-        delta_standardized=zeros,
+        **{"clean/images": pixels},
     )
 
 

@@ -3,8 +3,8 @@
 import argparse
 import json
 
-from nndefense.command import Job, parser, run
-from nndefense.files import read_arrays, write_json
+from nndefense.core.command import Job, parser, run
+from nndefense.core.files import read_arrays, write_json
 
 PAPER_NETWORK = ("resnet50", 1000, 224)
 
@@ -19,7 +19,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.models.checkpoint import open_checkpoint
 
     model, about = open_checkpoint(arguments.model)
-    pixels = read_arrays(arguments.queries, "images")["images"][:1]
+    pixels = read_arrays(arguments.queries, "clean/images")["clean/images"][:1]
     dimensions = {
         layer: len(read_arrays(path, "components")["components"])
         for layer, path in zip(arguments.layers, arguments.pca, strict=True)

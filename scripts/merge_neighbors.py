@@ -1,21 +1,22 @@
-"""Merge the neighbour lists of a pool's shards into those of every database size."""
+"""Merge the neighbour lists of a pool's shards into those of every database size: (query sets, sizes, queries, k)."""
 
 import argparse
 
 import numpy as np
 
-from nndefense.command import Job, parser, run
+from nndefense.core.command import Job, parser, run
+from nndefense.core.files import read_arrays, write_arrays
 from nndefense.database.merge import merge_ladder
-from nndefense.files import read_arrays, write_arrays
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
-    lists = (tuple(read_arrays(path, "ids", "distances").values()) for path in arguments.shards)
+    shards = [read_arrays(path, "ids", "distances") for path in arguments.shards]
+    sets, queries, kept = shards[0]["ids"].shape
+    lists = (tuple(values.reshape(-1, kept) for values in shard.values()) for shard in shards)
     ladder = zip(arguments.stops, merge_ladder(lists, arguments.neighbors), strict=True)
     merged = [lists for stop, lists in ladder if stop in arguments.sizes]
-    ids = np.stack([ids for ids, _ in merged])
-    distances = np.stack([distances for _, distances in merged])
-    for size, nearest in zip(arguments.sizes, distances[:, :, 0], strict=True):
+    ids, distances = (np.stack([lists[part].reshape(sets, queries, -1) for lists in merged], axis=1) for part in (0, 1))
+    for size, nearest in zip(arguments.sizes, distances[0, :, :, 0], strict=True):
         copies = int((nearest <= 1e-6).sum())
         job.say(f"N = {size:,}: {copies} of {len(nearest):,} queries have a database image at distance 0")
     write_arrays(arguments.output, sizes=np.array(arguments.sizes), ids=ids, distances=distances)

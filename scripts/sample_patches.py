@@ -4,11 +4,11 @@ import argparse
 
 import numpy as np
 
-from nndefense.command import Job, parser, run
-from nndefense.files import read_json, write_array
+from nndefense.core.command import Job, parser, run
+from nndefense.core.files import read_json, write_array
+from nndefense.core.seeds import derive_seed
+from nndefense.core.skipped import check_skipped, usable
 from nndefense.images.description import open_described
-from nndefense.seeds import derive_seed
-from nndefense.skipped import check_skipped, usable
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:

@@ -2,18 +2,17 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
-from nndefense.command import Job, parser, run
+from nndefense.core.command import Job, parser, run
+from nndefense.core.files import read_json
+from nndefense.core.fingerprint import fingerprint
+from nndefense.core.registry import make
+from nndefense.core.seeds import derive_seed
 from nndefense.defenses import TRAINING
-from nndefense.files import file_sha256, read_json
 from nndefense.models.architectures import architecture_entry
-from nndefense.pictures import read_pictures
-from nndefense.registry import make
-from nndefense.seeds import derive_seed
-from nndefense.sources import module_file, used_modules
-from nndefense.training_run import run_training, save_trained
+from nndefense.models.pictures import read_pictures
+from nndefense.models.training_run import run_training, save_trained
 
 # Keys of a recipe that are no options of its method.
 COMMON = ("images", "epochs", "batch", "learning_rate", "weight_decay", "flip", "threads")
@@ -47,14 +46,12 @@ def make_objective(arguments: argparse.Namespace, recipe: dict[str, Any], device
 
 def decisive(arguments: argparse.Namespace, settings: dict[str, Any], device: str) -> dict[str, Any]:
     """All that decides the weights, besides the images: settings, processor, models it starts from, code."""
-    entries = [architecture_entry(settings["architecture"]), TRAINING.get(settings["train"]["method"], "")]
-    registered = [file for entry in entries if (file := module_file(entry.partition(":")[0]))]
-    code = {file for start in [Path(__file__).resolve(), *registered] for file in (start, *used_modules(start))}
-    models = [read_json(path)["weights_sha256"] for path in [*arguments.initial, *arguments.sources]]
+    method = settings["train"]["method"]
+    targets = [architecture_entry(settings["architecture"]), *([TRAINING[method].target] if method in TRAINING else [])]
     return {
-        "code": [file_sha256(file) for file in sorted(code)],
+        "code": fingerprint(__file__, targets),
         "device": device,
-        "models": models,
+        "models": [read_json(path)["weights_sha256"] for path in [*arguments.initial, *arguments.sources]],
         "settings": [arguments.name, arguments.classes, arguments.seed, arguments.threads, settings],
     }
 

@@ -6,19 +6,18 @@ A job that was stopped goes on after its last whole epoch.
 import argparse
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nndefense.command import Job, parser, run
-from nndefense.files import file_sha256, read_json
+from nndefense.core.command import Job, parser, run
+from nndefense.core.files import read_json
+from nndefense.core.fingerprint import fingerprint
+from nndefense.core.progress import Progress
+from nndefense.core.seeds import derive_seed
 from nndefense.models.architectures import architecture_entry
-from nndefense.pictures import Pictures, read_pictures
-from nndefense.progress import Progress
-from nndefense.seeds import derive_seed
-from nndefense.sources import module_file, used_modules
-from nndefense.training_run import run_training, save_trained
+from nndefense.models.pictures import Pictures, read_pictures
+from nndefense.models.training_run import run_training, save_trained
 
 # Of the training images, for the recall of the hashed search.
 RECALL_SAMPLE = 1000
@@ -26,14 +25,11 @@ RECALL_SAMPLE = 1000
 
 def make_model(arguments: argparse.Namespace, settings: dict[str, Any], extractor: Any, rows: int) -> Any:
     """The network before training, with the features of the extractor and an empty memory of `rows` images."""
-    from nndefense.defenses.racnn_training import start_from
     from nndefense.models.build import build_model
+    from nndefense.models.racnn_training import RetrievalTraining, start_from
 
-    recipe, seed = settings["train"], derive_seed(arguments.seed, "train", arguments.name) % (1 << 31)
-    options = {key: recipe[key] for key in ("engine", "finetune", "hidden", "neighbors", "projection")}
-    labels = recipe["use_labels"]
-    options["use_labels"] = not recipe["finetune"] if labels is None else labels
-    options |= {"base": extractor.architecture, "rows": rows, "seed": seed, **recipe["lsh"]}
+    seed = derive_seed(arguments.seed, "train", arguments.name) % (1 << 31)
+    options = RetrievalTraining.of(settings["train"]).network(extractor.architecture, rows, seed)
     model = build_model(
         settings["architecture"], arguments.classes, settings["mean"], settings["std"], seed=seed, options=options
     )
@@ -43,7 +39,7 @@ def make_model(arguments: argparse.Namespace, settings: dict[str, Any], extracto
 
 def features_of(model: Any, pictures: Pictures, what: str, batch: int, job: Job) -> Any:
     """Features of the images as the network has them now, (n, D) on the CPU."""
-    from nndefense.defenses.racnn_training import features_of
+    from nndefense.models.racnn_training import features_of
 
     with Progress(f"features of the {what}", len(pictures.images), "images", job.log) as progress:
         return features_of(model, model.net.phi, pictures.images, batch, progress.advance)
@@ -58,7 +54,7 @@ def prepare(
     """
     import torch
 
-    from nndefense.defenses import racnn_training
+    from nndefense.models import racnn_training
 
     net, same_set = model.net, recipe["images"] == recipe["database"]["images"]
     stored = features_of(model, memory, "database", arguments.batch, job)
@@ -85,11 +81,9 @@ def prepare(
 def decisive(arguments: argparse.Namespace, settings: dict[str, Any], memory: Pictures, device: str) -> dict[str, Any]:
     """All that decides the weights, besides the training images: settings, processor, extractor, database, code."""
     extractor = read_json(arguments.extractor)
-    entries = [architecture_entry(name) for name in (settings["architecture"], extractor["architecture"])]
-    registered = [file for entry in entries if (file := module_file(entry.partition(":")[0]))]
-    code = {file for start in [Path(__file__).resolve(), *registered] for file in (start, *used_modules(start))}
+    targets = [architecture_entry(name) for name in (settings["architecture"], extractor["architecture"])]
     return {
-        "code": [file_sha256(file) for file in sorted(code)],
+        "code": fingerprint(__file__, targets),
         "database": [hashlib.sha256(np.ascontiguousarray(part)).hexdigest() for part in memory],
         "device": device,
         "extractor": extractor["weights_sha256"],

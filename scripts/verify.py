@@ -9,10 +9,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from nndefense.command import Job, parser, run
-from nndefense.errors import FileFault, NNDefenseError
-from nndefense.files import check_seal, file_sha256, read_arrays, read_table
-from nndefense.progress import Progress, counted
+from nndefense.core.command import Job, parser, run
+from nndefense.core.errors import FileFault, NNDefenseError
+from nndefense.core.files import check_seal, file_sha256, read_arrays, read_table
+from nndefense.core.progress import Progress, counted
 
 
 def check_json(path: Path) -> None:

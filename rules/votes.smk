@@ -1,0 +1,53 @@
+"""Answers of the nearest-neighbour defence: votes of neighbours. NumPy only.
+
+Needs: neighbors/ (merged), softmax/ of the shards, attacks/ (labels and distances).
+Makes: predictions/{model}/{layer}/{queries}.npz   predicted classes for every pool, size, K, weighting, combination
+"""
+
+
+def queries_file(wildcards):
+    """The file that holds a pack's images."""
+    return f"<results>/attacks/{file_of(CONFIG, packed(wildcards))}.npz"
+
+
+rule vote:
+    input:
+        queries=queries_file,
+        neighbors=lambda wildcards: [
+            f"<results>/neighbors/{{model}}/{{layer}}/{pool}/merged/{{queries}}.npz"
+            for pool in pools_of(CONFIG, wildcards.layer)
+        ],
+        softmax=lambda wildcards: [
+            f"<results>/softmax/{{model}}/{pool}/{shard}.npy"
+            for pool in pools_of(CONFIG, wildcards.layer)
+            for shard in shards_of(CONFIG, pool)
+        ],
+        weights=lambda wildcards: [
+            f"<results>/softmax/{{model}}/{pool}/{shard}.weights.npy"
+            for pool in pools_of(CONFIG, wildcards.layer)
+            for shard in shards_of(CONFIG, pool)
+        ],
+    output:
+        predictions=ensure("<results>/predictions/{model}/{layer}/{queries}.npz", non_empty=True),
+    log:
+        "<logs>/vote/{model}/{layer}/{queries}.log",
+    benchmark:
+        "<benchmarks>/vote/{model}/{layer}/{queries}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        job=lambda wildcards: job(
+            "vote",
+            combinations=CONFIG.votes.combinations,
+            k=CONFIG.votes.neighbors,
+            layer=wildcards.layer,
+            pools=pools_of(CONFIG, wildcards.layer),
+            queries_name=wildcards.queries,
+            weightings=CONFIG.votes.weightings,
+        ),
+    shell:
+        "python {params.job} --queries {input.queries:q} --neighbors {input.neighbors:q} --softmax {input.softmax:q}"
+        " --weights {input.weights:q} --predictions {output.predictions:q} --log {log:q}"
