@@ -46,7 +46,8 @@ $(VENV)/.test: $(VENV)/.workflow
 	touch $@
 
 docs: $(VENV)/.workflow
-	$(BIN)/python -m nndefense.document > config/README.md
+	$(BIN)/python -m nndefense.config --write
+	$(BIN)/python -m nndefense.report --write README.md
 
 verify: $(VENV)/.workflow
 	$(BIN)/python scripts/verify.py results

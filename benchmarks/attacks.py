@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from nndefense.attacks.pgd import PGD
-from nndefense.attacks.space import PixelSpace
+from nndefense.axes.ball import RAW
 from nndefense.models.build import build_model, freeze
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -62,7 +62,7 @@ def ours(
     model: nn.Module, images: torch.Tensor, labels: torch.Tensor, steps: int, measure_loss: bool
 ) -> Callable[[], object]:
     attack, rows = PGD(steps=steps), torch.arange(len(images))
-    axes = {"epsilon": EPSILON, "space": PixelSpace("raw01", MEAN, STD), "rows": rows, "seed": 0}
+    axes = {"epsilon": EPSILON, "ball": RAW, "statistics": (MEAN, STD), "rows": rows, "seed": 0}
     return lambda: attack.run(model, images, labels, measure_loss=measure_loss, **axes)
 
 

@@ -1,16 +1,19 @@
-"""What the tests of the attacks share: small models, images, contexts, and a `Problem` made by hand."""
+"""What the tests of the attacks share: small models, images, contexts, and the calls with their defaults."""
 
 from functools import cache
 
+import pytest
 import torch
 from torch import nn
 
-from nndefense.attacks.base import Problem
-from nndefense.attacks.budget import radii
-from nndefense.attacks.space import PixelSpace
+from nndefense.attacks import ATTACKS, base
+from nndefense.attacks.region import region_of, space_of
+from nndefense.axes.ball import RAW, STANDARDIZED
+from nndefense.core.registry import make
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
-SPACES = {name: PixelSpace(name, MEAN, STD) for name in ("raw01", "standardized")}
+SPACES = {ball: space_of(ball, (MEAN, STD)) for ball in (RAW, STANDARDIZED)}
+both_l2_balls = pytest.mark.parametrize("ball", SPACES, ids=str)
 CLASSES, NEIGHBORS, CODES = 3, 4, 5
 
 
@@ -70,28 +73,22 @@ def make_context(images, classes=CLASSES, seed=0):
     }
 
 
-def make_problem(model, images, labels, *, epsilon=0.1, space=SPACES["raw01"], context=None):
+def make_attack(name, **options):
+    """A registered attack."""
+    return make("attack", ATTACKS, name, options)
+
+
+def make_problem(model, images, labels, *, epsilon=0.1, ball=RAW, context=None):
     """What `Attack.run` hands to an attack."""
-    low, high = space.bounds(images)
-    return Problem(
-        model=model,
-        images=images,
-        labels=labels,
-        rows=torch.arange(len(images)),
-        z=space.from_images(images),
-        low=low,
-        high=high,
-        radius=radii(images, epsilon, space),
-        space=space,
-        seed=0,
-        context=context or {},
-    )
+    region = region_of(ball, (MEAN, STD), images, epsilon)
+    rows = torch.arange(len(images))
+    return base.make_problem(model, images, labels, region=region, rows=rows, seed=0, context=context or {})
 
 
-def run(attack, model, images, labels, *, epsilon=0.1, space=SPACES["raw01"], context=None, seed=3, rows=None):
+def run(attack, target, images, labels, **more):
     """`Attack.run` with the tests' defaults."""
-    rows = torch.arange(len(images)) if rows is None else rows
-    return attack.run(model, images, labels, epsilon=epsilon, space=space, rows=rows, seed=seed, context=context)
+    defaults = {"epsilon": 0.1, "ball": RAW, "rows": torch.arange(len(images)), "seed": 3, "statistics": (MEAN, STD)}
+    return attack.run(target, images, labels, **(defaults | more))
 
 
 @cache

@@ -6,50 +6,60 @@ from math import log2
 
 import numpy as np
 
-from nndefense.report.outcomes import Cell
-from nndefense.retrieval.accuracy import accuracy_row
-from nndefense.retrieval.queries import query_axes
+from nndefense.axes.cells import Cell, System
+from nndefense.axes.queries import Pack, QuerySet
+from nndefense.evaluation.rows import accuracy_row
 
 BASE = {
     "attack": "pgd",
     "space": "raw01",
     "epsilon": 0.06,
     "features": "conv_4_1",
+    "pool": "Targeted",
     "neighbors": 50,
     "weighting": "CBW-D",
     "combination": "soft",
 }
+# Parameters of every piece, as a configuration of these results gives them.
+PARAMS = BASE | {
+    "attack_labels": {"pgd": "PGD", "fgsm": "FGSM", "cw": "CW-L2", "pgd_pr": "PGD-PR", "pgd_fs": "PGD-FS"},
+    "attacks": ["pgd", "fgsm", "cw"],
+    "defense_labels": {"none": "No defence", "knn": "Nearest neighbours", "image_quilting": "Image quilting",
+                       "alp": "ALP"},
+    "defense_kinds": {"none": "none", "knn": "knn", "image_quilting": "image_quilting", "alp": "logit_pairing"},
+    "white_box": {"pool": "Targeted", "attacks": ["pgd_pr", "pgd_fs"], "ablated": "pgd_fs"},
+    "linf": None,
+}  # fmt: skip
 EPSILONS = ("0.02", "0.06")
 LAYERS = ("conv_2_1", "conv_3_1", "conv_4_1", "conv_4_1-RMAC")
 POOLS = {"Train": (2000,), "All": (500, 1000, 4000), "Targeted": (500, 1000, 4000)}
 NEIGHBORS = (1, 10, 50, 100)
 WEIGHTINGS = ("UW", "CBW-E", "CBW-D")
 OTHERS = {"none": (0.8, 0.1, 0.2), "image_quilting": (0.41, 0.38, 0.66), "alp": (0.55, 0.28, 0.35)}
-NOTHING = {"pool": "none", "size": 0, "features": "none", "neighbors": 0, "weighting": "none", "combination": "none"}
 WHITE = "white_box-Targeted-"
 N = 2000
 
 
-def query_names() -> list[str]:
+def query_sets() -> list[QuerySet]:
     """Clean, three unaware attacks in two settings, and white-box attacks with several attack databases."""
     unaware = itertools.product(("gray_box", "black_box"), ("pgd", "fgsm", "cw"))
     aware = [(f"{WHITE}4000", "pgd_pr"), *((f"{WHITE}{size}", "pgd_fs") for size in (500, 1000, 4000))]
-    aware += [(f"{WHITE}4000-overlap-{share}", "pgd_fs") for share in ("0.0", "0.5", "1.0")]
-    return ["clean", *(f"raw01/{s}/{a}/eps-{e}" for s, a in (*unaware, *aware) for e in EPSILONS)]
+    aware += [(f"{WHITE}4000-overlap-{share}", "pgd_fs") for share in ("0", "0.5", "1")]
+    names = ["clean", *(f"raw01/{s}/{a}/eps-{e}" for s, a in (*unaware, *aware) for e in EPSILONS)]
+    return [queries for name in names for queries in Pack.parse(name)]
 
 
 def cells() -> Iterator[Cell]:
     """Every cell: other defences, and nearest neighbours with K or the vote varied, not both."""
-    for name in query_names():
-        axes = query_axes(name)
-        for defense in OTHERS if axes["attack"] in ("none", "pgd") else ("none",):
-            yield Cell(**NOTHING, defense=defense, **axes)
+    for queries in query_sets():
+        for defense in OTHERS if queries.attack in ("none", "pgd") else ("none",):
+            yield Cell.of(System.plain(defense), queries)
         for pool, sizes in POOLS.items():
             for size, layer, k, weighting, combination in itertools.product(
                 sizes, LAYERS, NEIGHBORS, WEIGHTINGS, ("soft", "hard")
             ):
                 if k == 50 or (weighting, combination) == ("CBW-D", "soft"):
-                    yield Cell(pool, size, layer, k, weighting, combination, "knn", **axes)
+                    yield Cell.of(System(pool, size, layer, k, weighting, combination, "knn"), queries)
 
 
 def expected(cell: Cell) -> float:

@@ -8,12 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nndefense import attacks
-from nndefense.attacks.registry import make_attack
-from nndefense.errors import ConfigError, InputError
+from nndefense.axes.ball import BALLS, LINF, STANDARDIZED
+from nndefense.core.errors import ConfigError, InputError
+from nndefense.core.registry import Entry
 from tests.unit.attack_cases import (
-    SPACES,
+    MEAN,
+    STD,
     Curved,
     draw_images,
+    make_attack,
     make_context,
     neighbors_of_trained,
     run,
@@ -24,14 +27,43 @@ from tests.unit.attack_cases import (
 LIGHT = {"cw": {"binary_search_steps": 2, "steps": 5}}
 CASES = [(name, LIGHT.get(name, {})) for name in sorted(attacks.ATTACKS)]
 CASES += [("pgd", {"direction": "l2"}), ("pgd_pr", {"form": "hard"}), ("pgd_pr", {"form": "literal"})]
-every_attack = pytest.mark.parametrize(
-    ("name", "options"), CASES, ids=["-".join([name, *map(str, options.values())]) for name, options in CASES]
-)
-both_spaces = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+IDS = ["-".join([name, *map(str, options.values())]) for name, options in CASES]
+every_attack = pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+PLACES = [
+    pytest.param(name, options, BALLS[ball], id=f"{label}-{ball}")
+    for (name, options), label in zip(CASES, IDS, strict=True)
+    for ball in attacks.ATTACKS[name].balls
+    if ball != "linf" or options.get("direction") != "l2"
+]
+everywhere = pytest.mark.parametrize(("name", "options", "ball"), PLACES)
 
 
-@every_attack
-@both_spaces
+class Blurred:
+    """A defence bound to a network: it sees the images through the mean of some random shifts."""
+
+    def __init__(self, model):
+        self.model, self.calls = model, []
+
+    def surrogate(self, images, *, rows, seed, draws=1):
+        thawed = any(weight.requires_grad for weight in self.model.parameters())
+        self.calls.append((tuple(rows.tolist()), seed, draws, thawed))
+        shifts = torch.stack([torch.roll(images, int(row) % 3, dims=3)[place] for place, row in enumerate(rows)])
+        return self.model((images + shifts) / 2)
+
+
+def distance(ball, images, others):
+    """The distance that a ball bounds, written apart from the library."""
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1) for values in (MEAN, STD))
+    z, z_other = images.double(), others.double()
+    if ball.space == "standardized":
+        z, z_other = (z - mean) / std, (z_other - mean) / std
+    change = (z_other - z).flatten(1)
+    if ball == LINF:
+        return change.abs().amax(dim=1)
+    return torch.where(change.any(dim=1), change.norm(dim=1) / z.flatten(1).norm(dim=1), 0.0)
+
+
+@everywhere
 @settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 1000),
@@ -39,7 +71,7 @@ both_spaces = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
     bounds=st.sampled_from([(0.0, 1.0), (0.0, 0.01), (0.99, 1.0), (0.4, 0.6), (0.0, 0.0), (1.0, 1.0)]),
     size=st.sampled_from([5, 6]),
 )
-def test_budget_and_box(name, options, space, seed, epsilon, bounds, size):
+def test_budget_and_box(name, options, ball, seed, epsilon, bounds, size):
     images, labels = draw_images(3, size, seed, *bounds)
     result = run(
         make_attack(name, **options),
@@ -47,19 +79,18 @@ def test_budget_and_box(name, options, space, seed, epsilon, bounds, size):
         images,
         labels,
         epsilon=epsilon,
-        space=space,
+        ball=ball,
         context=make_context(images, seed=seed),
     )
-    assert (space.delta(images, result.images) <= epsilon * (1 + 1e-5)).all()
+    assert (distance(ball, images, result.images) <= epsilon * (1 + 1e-5)).all()
     assert result.images.dtype == torch.float32
     assert result.images.min() >= 0
     assert result.images.max() <= 1
-    assert torch.equal(result.delta, space.delta(images, result.images))
+    torch.testing.assert_close(result.delta, distance(ball, images, result.images), rtol=1e-9, atol=0)
 
 
-@every_attack
-@both_spaces
-def test_no_epsilon_gives_the_images_back_bit_exactly(name, options, space):
+@everywhere
+def test_no_epsilon_gives_the_images_back_bit_exactly(name, options, ball):
     images, labels = draw_images()
     result = run(
         make_attack(name, **options),
@@ -67,7 +98,7 @@ def test_no_epsilon_gives_the_images_back_bit_exactly(name, options, space):
         images,
         labels,
         epsilon=0,
-        space=space,
+        ball=ball,
         context=make_context(images),
     )
     assert torch.equal(result.images, images)
@@ -75,48 +106,48 @@ def test_no_epsilon_gives_the_images_back_bit_exactly(name, options, space):
     assert not result.delta.any()
 
 
-@every_attack
-def test_twice_the_same_and_no_image_depends_on_the_batch(name, options):
+@everywhere
+def test_twice_the_same_and_no_image_depends_on_the_batch(name, options, ball):
     images, labels = draw_images(batch=5)
     context, attack, model = make_context(images), make_attack(name, **options), Curved().eval()
-    whole = run(attack, model, images, labels, context=context)
-    assert torch.equal(run(attack, model, images, labels, context=context).images, whole.images)
+    whole = run(attack, model, images, labels, ball=ball, context=context)
+    assert torch.equal(run(attack, model, images, labels, ball=ball, context=context).images, whole.images)
     for rows in (torch.tensor([4, 0]), torch.tensor([3, 1, 2])):
         part = {key: value if callable(value) else value[rows] for key, value in context.items()}
-        result = run(attack, model, images[rows], labels[rows], context=part, rows=rows)
+        result = run(attack, model, images[rows], labels[rows], ball=ball, context=part, rows=rows)
         assert torch.equal(result.images, whole.images[rows])
 
 
-@every_attack
-def test_channels_last_is_kept_and_weights_are_left_as_they_were(name, options):
+@everywhere
+def test_channels_last_is_kept_and_weights_are_left_as_they_were(name, options, ball):
     images, labels = draw_images()
-    model = Curved().eval()
-    context = make_context(images)
-    plain = run(make_attack(name, **options), model, images, labels, context=context)
-    last = run(
-        make_attack(name, **options), model, images.to(memory_format=torch.channels_last), labels, context=context
-    )
+    model, attack = Curved().eval(), make_attack(name, **options)
+    more = {"ball": ball, "context": make_context(images)}
+    plain = run(attack, model, images, labels, **more)
+    last = run(attack, model, images.to(memory_format=torch.channels_last), labels, **more)
     assert last.images.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(last.images, plain.images)
     assert all(weight.requires_grad and weight.grad is None for weight in model.parameters())
 
 
-@every_attack
-def test_loss_rises(name, options):
+@everywhere
+def test_loss_rises(name, options, ball):
     net, images, labels = trained_net()
     attack = make_attack(name, **options)
-    result = run(attack, net, images, labels, epsilon=0.1, context=neighbors_of_trained())
+    result = run(attack, net, images, labels, epsilon=0.1, ball=ball, context=neighbors_of_trained())
     assert result.loss_after.mean() > 1.5 * result.loss_before.mean()
     with torch.no_grad():
         after = torch.nn.functional.cross_entropy(net(result.images), labels, reduction="none")
     torch.testing.assert_close(result.loss_after, after, rtol=1e-4, atol=1e-5)
 
 
-@every_attack
-def test_without_a_bound_accuracy_falls_to_chance(name, options):
+@everywhere
+def test_without_a_bound_accuracy_falls_to_chance(name, options, ball):
     net, images, labels = trained_net()
     attack = make_attack(name, **(options | ({} if name in ("fgsm", "cw") else {"steps": 40})))
-    result = run(attack, net, images, labels, epsilon=1.0, context=neighbors_of_trained())
+    # As far as from an image to black, or to the mean colour and as far again.
+    epsilon = 2.0 if ball == STANDARDIZED else 1.0
+    result = run(attack, net, images, labels, epsilon=epsilon, ball=ball, context=neighbors_of_trained())
     assert (net(result.images).argmax(1) == labels).float().mean() <= 1 / 3
 
 
@@ -129,13 +160,58 @@ def test_iterations_reach_the_loss_of_a_single_step(name):
     assert many.loss_after.mean() >= single.loss_after.mean()
 
 
-@every_attack
-def test_missing_context_is_named(name, options):
+@everywhere
+def test_a_bound_defence_is_attacked_through_its_surrogate(name, options, ball):
+    net, images, labels = trained_net()
+    defense, attack, context = Blurred(net), make_attack(name, **options), neighbors_of_trained()
+    rows = torch.arange(24) + 5
+    result = run(attack, defense, images, labels, ball=ball, rows=rows, context=context)
+    assert set(defense.calls) == {(tuple(rows.tolist()), 3, 1, False)}
+    assert all(weight.requires_grad for weight in net.parameters())
+    with torch.no_grad():
+        after = torch.nn.functional.cross_entropy(
+            defense.surrogate(result.images, rows=rows, seed=3), labels, reduction="none"
+        )
+    torch.testing.assert_close(result.loss_after, after, rtol=1e-4, atol=1e-5)
+    assert result.loss_after.mean() > 1.2 * result.loss_before.mean()
+    # What is found for the network does the defence less harm. PGD-FS looks at neither.
+    if name != "pgd_fs":
+        transferred = run(attack, net, images, labels, ball=ball, rows=rows, context=context).images
+        with torch.no_grad():
+            other = torch.nn.functional.cross_entropy(defense.surrogate(transferred, rows=rows, seed=3), labels)
+        assert result.loss_after.mean() > other
+
+
+def test_a_bound_defence_in_training_mode_is_refused():
+    images, labels = draw_images()
+    with pytest.raises(InputError, match="eval mode"):
+        run(make_attack("fgsm"), Blurred(Curved()), images, labels)
+
+
+@pytest.mark.parametrize("name", ["cw", "pgd_fs", "pgd_pr"])
+def test_attacks_without_a_form_in_the_cube_say_so(name):
+    images, labels = draw_images()
+    with pytest.raises(ConfigError, match=r"has no form in ball linf; allowed: raw01, standardized"):
+        run(make_attack(name), Curved().eval(), images, labels, ball=LINF, context=make_context(images))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "needed"),
+    [
+        ("pgd_fs", {}, ["encode", "neighbor_codes"]),
+        ("pgd_pr", {}, ["neighbor_softmax"]),
+        ("pgd_pr", {"form": "hard"}, ["neighbor_softmax"]),
+        ("pgd_pr", {"form": "literal"}, ["neighbor_images"]),
+        ("pgd_pr", {"form": "literal", "gamma": 0.0}, []),
+        ("pgd", {}, []),
+    ],
+)
+def test_missing_context_is_named(name, options, needed):
     images, labels = draw_images()
     attack, context = make_attack(name, **options), make_context(images)
-    only = {key: context[key] for key in attack.needs}
+    only = {key: context[key] for key in needed}
     run(attack, Curved().eval(), images, labels, context=only)
-    for key in attack.needs:
+    for key in needed:
         with pytest.raises(InputError, match=f"needs context '{key}'"):
             run(attack, Curved().eval(), images, labels, context={k: v for k, v in only.items() if k != key})
 
@@ -170,21 +246,23 @@ def test_a_new_attack_is_one_file_and_one_line(tmp_path, monkeypatch):
     (tmp_path / "my_attack.py").write_text(
         textwrap.dedent("""
             from dataclasses import dataclass
+
+            import torch
+
             from nndefense.attacks.base import Attack
-            from nndefense.attacks.budget import scale_to_budget
 
             @dataclass(frozen=True, kw_only=True)
             class Brighter(Attack):
                 by: float = 1.0
 
                 def perturb(self, problem, restart):
-                    direction = self.by * problem.z.new_ones(problem.z.shape)
-                    return scale_to_budget(problem.z, direction, problem.radius, problem.low, problem.high)
+                    return problem.region.spend(self.by * torch.ones_like(problem.region.center))
         """)
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(attacks.ATTACKS, "brighter", "my_attack:Brighter")
+    monkeypatch.setitem(attacks.ATTACKS, "brighter", Entry("my_attack:Brighter", "Brighter"))
     images, labels = draw_images(high=0.5)
-    result = run(make_attack("brighter", by=2.0), Curved().eval(), images, labels, epsilon=0.1)
-    torch.testing.assert_close(result.delta, torch.full_like(result.delta, 0.1), rtol=1e-5, atol=0)
-    assert (result.images > images).all()
+    for ball in BALLS.values():
+        result = run(make_attack("brighter", by=2.0), Curved().eval(), images, labels, epsilon=0.1, ball=ball)
+        torch.testing.assert_close(result.delta, torch.full_like(result.delta, 0.1), rtol=1e-5, atol=0)
+        assert (result.images > images).all()

@@ -1,4 +1,4 @@
-"""Projections and exact scaling against a general solver, and the budget's promise in float64."""
+"""Projections and exact scaling against a general solver, the budget's promise in float64, distances of each ball."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from nndefense.attacks.budget import images_within_budget, project, project_exact, radii, scale_to_budget
+from nndefense.attacks.region import distances, region_of
 from nndefense.attacks.space import PixelSpace, l2_norms
-from nndefense.errors import ConfigError, InputError
+from nndefense.axes import ball as balls
+from nndefense.core.errors import ConfigError, InputError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RAW, STANDARDIZED = PixelSpace("raw01", MEAN, STD), PixelSpace("standardized", MEAN, STD)
@@ -53,6 +55,8 @@ def test_bad_spaces_are_named():
         PixelSpace("lab")
     with pytest.raises(ConfigError, match="needs the channels' mean and std"):
         PixelSpace("standardized")
+    with pytest.raises(ConfigError, match="needs the channels' mean and std"):
+        region_of(balls.STANDARDIZED, None, random_images(0), 0.1)
     with pytest.raises(ConfigError, match="std > 0"):
         PixelSpace("standardized", (0, 0), (1, 0))
     with pytest.raises(InputError, match="2 channels, the images have 3"):
@@ -83,6 +87,32 @@ def test_rounding_never_breaks_a_tiny_budget(space):
     z_adv = space.from_images(images) - 1.0
     result = images_within_budget(images, z_adv, radius, space)
     assert (space.delta(images, result) <= 1e-6 * (1 + 1e-5)).all()
+
+
+def test_rounding_never_breaks_a_tiny_cube():
+    images = 1 - 0.01 * random_images(3)
+    for epsilon in (1e-6, 1e-4, 0.01):
+        region = region_of(balls.LINF, None, images, epsilon)
+        z = region.project(images - 1)
+        result = region.finished(z)
+        assert ((result.double() - images.double()).abs() <= epsilon * (1 + 1e-5)).all()
+        # Nothing to correct where the budget is many floats wide.
+        assert torch.equal(result, z) == (epsilon == 0.01)
+        assert (distances(images, result, None)["linf"] > 0.9 * epsilon).all()
+
+
+def test_distances_equal_those_of_numpy():
+    images, others = random_images(0), random_images(1)
+    others[2] = images[2]
+    found = distances(images, others, (MEAN, STD))
+    x, y = (one.numpy().astype(np.float64) for one in (images, others))
+    mean, std = (np.reshape(values, (1, 3, 1, 1)) for values in (MEAN, STD))
+    for name, z, changed in (("raw01", x, y), ("standardized", (x - mean) / std, (y - mean) / std)):
+        norms = [np.linalg.norm(one.reshape(3, -1), axis=1) for one in (changed - z, z)]
+        np.testing.assert_allclose(found[name].numpy(), norms[0] / norms[1], rtol=1e-12)
+    assert found["linf"].tolist() == np.abs(y - x).reshape(3, -1).max(axis=1).tolist()
+    assert {str(values.dtype) for values in found.values()} == {"torch.float64"}
+    assert distances(images, others, None)["standardized"].isnan().all()
 
 
 @spaces

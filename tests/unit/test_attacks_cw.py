@@ -6,14 +6,25 @@ from torch import nn
 
 from nndefense.attacks.cw import CW, margin
 from nndefense.attacks.space import l2_norms
-from tests.unit.attack_cases import SPACES, Linear, draw_images, make_problem, run, trained_net
+from nndefense.axes.ball import LINF, RAW
+from nndefense.core.errors import ConfigError
+from tests.unit.attack_cases import (
+    MEAN,
+    SPACES,
+    STD,
+    Linear,
+    both_l2_balls,
+    draw_images,
+    make_problem,
+    run,
+    trained_net,
+)
 
 # Small steps for images that lie close to the plane.
 FINE = {"binary_search_steps": 7, "steps": 200, "learning_rate": 0.001}
-both_spaces = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 
 
-def linear_case(space, lead=0.5):
+def linear_case(ball, lead=0.5):
     """Images at most `lead` on the right side of a linear model's plane, far from the box, and their distances."""
     images, _ = draw_images(batch=6, low=0.45, high=0.55)
     labels = torch.zeros(6, dtype=torch.int64)
@@ -21,14 +32,14 @@ def linear_case(space, lead=0.5):
     with torch.no_grad():
         score = (images * model.weight).sum(dim=(1, 2, 3))
     model.bias = -(score.max().item() + lead / 2)
-    normal = (model.weight.detach() * space.scale(images)[0]).flatten()
+    normal = (model.weight.detach() * SPACES[ball].scale(images)[0]).flatten()
     return model, images, labels, normal, -(score + model.bias) / normal.norm()
 
 
-@both_spaces
-def test_the_found_perturbation_is_the_shortest_way_to_the_plane(space):
-    model, images, labels, normal, distance = linear_case(space)
-    problem = make_problem(model, images, labels, space=space)
+@both_l2_balls
+def test_the_found_perturbation_is_the_shortest_way_to_the_plane(ball):
+    model, images, labels, normal, distance = linear_case(ball)
+    problem = make_problem(model, images, labels, ball=ball)
     delta, found = CW(**FINE).smallest(problem)
     assert found.all()
     norm = l2_norms(delta)
@@ -38,17 +49,17 @@ def test_the_found_perturbation_is_the_shortest_way_to_the_plane(space):
     assert (cosine > 0.99).all()
 
 
-@both_spaces
-def test_the_whole_budget_is_spent_along_it(space):
-    model, images, labels, normal, _ = linear_case(space)
-    result = run(CW(**FINE), model, images, labels, epsilon=0.02, space=space)
+@both_l2_balls
+def test_the_whole_budget_is_spent_along_it(ball):
+    model, images, labels, normal, _ = linear_case(ball)
+    result = run(CW(**FINE), model, images, labels, epsilon=0.02, ball=ball)
     torch.testing.assert_close(result.delta, torch.full_like(result.delta, 0.02), rtol=1e-5, atol=0)
-    delta = (result.images - images) / space.scale(images)
+    delta = (result.images - images) / SPACES[ball].scale(images)
     assert ((delta.flatten(1) @ normal) / l2_norms(delta) / normal.norm() > 0.995).all()
 
 
 def test_confidence_makes_it_longer_by_the_lead_it_asks_for():
-    model, images, labels, normal, distance = linear_case(SPACES["raw01"])
+    model, images, labels, normal, distance = linear_case(RAW)
     problem = make_problem(model, images, labels)
     delta, found = CW(**FINE, confidence=1.0).smallest(problem)
     assert found.all()
@@ -141,17 +152,23 @@ def test_passes_are_counted():
     assert model.passes == 3 * 7 + 2
 
 
-@both_spaces
-def test_a_direction_found_once_serves_every_budget(space):
-    model, images, labels, _, _ = linear_case(space)
+@both_l2_balls
+def test_a_direction_found_once_serves_every_budget(ball):
+    model, images, labels, _, _ = linear_case(ball)
     rows = torch.arange(len(images))
     attack = CW(binary_search_steps=2, steps=20)
-    direction = attack.find_direction(model, images, labels, space=space, rows=rows)
+    direction = attack.find_direction(model, images, labels, ball=ball, rows=rows, statistics=(MEAN, STD))
     searched = model.images_seen
     for epsilon in (0.01, 0.05):
-        options = {"epsilon": epsilon, "space": space, "rows": rows, "seed": 1}
+        options = {"epsilon": epsilon, "ball": ball, "rows": rows, "seed": 1, "statistics": (MEAN, STD)}
         alone = attack.run(model, images, labels, **options)
         before = model.images_seen
         shared = attack.run(model, images, labels, **options, context={"direction": direction})
         assert torch.equal(alone.images, shared.images)
         assert model.images_seen - before < searched / 5
+
+
+def test_directions_in_the_cube_are_refused():
+    images, labels = draw_images()
+    with pytest.raises(ConfigError, match="CW has no form in ball linf; allowed: raw01, standardized"):
+        CW().find_direction(Linear().eval(), images, labels % 2, ball=LINF, rows=torch.arange(4))

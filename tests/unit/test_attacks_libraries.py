@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from nndefense.attacks.pgd import PGD
-from nndefense.attacks.space import PixelSpace
+from nndefense.axes.ball import RAW
 from tests.unit.attack_cases import trained_net
 
 EPSILON, STEPS = 0.08, 10
@@ -25,7 +25,7 @@ def losses(net, images, labels):
 def ours(trained, **options):
     net, images, labels = trained
     attack = PGD(steps=STEPS, **options)
-    return attack.run(net, images, labels, epsilon=EPSILON, space=PixelSpace(), rows=torch.arange(24), seed=0)
+    return attack.run(net, images, labels, epsilon=EPSILON, ball=RAW, rows=torch.arange(24), seed=0)
 
 
 def radii(images):

@@ -6,15 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from nndefense.attacks.noise import random_offsets
+from nndefense.attacks.noise import random_cubes, random_offsets
 from nndefense.attacks.pgd import PGD
-from nndefense.attacks.registry import make_attack
-from nndefense.attacks.space import PixelSpace, l2_norms
-from nndefense.errors import ConfigError, InputError
+from nndefense.attacks.space import l2_norms
+from nndefense.axes.ball import LINF, RAW
+from nndefense.core.errors import ConfigError, InputError
+from tests.unit.attack_cases import MEAN, SPACES, STD, both_l2_balls, make_attack, trained_net
 
-MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
-RAW, STANDARDIZED = PixelSpace("raw01", MEAN, STD), PixelSpace("standardized", MEAN, STD)
-spaces = pytest.mark.parametrize("space", [RAW, STANDARDIZED], ids=["raw01", "standardized"])
 directions = pytest.mark.parametrize("direction", ["sign", "l2"])
 
 
@@ -37,63 +35,66 @@ def images_and_labels(batch=4, size=6, seed=0):
     return torch.rand(batch, 3, size, size, generator=generator), torch.zeros(batch, dtype=torch.int64)
 
 
-def attack(images, labels, model=None, space=RAW, epsilon=0.1, rows=None, seed=3, **options):
+def attack(images, labels, model=None, ball=RAW, epsilon=0.1, rows=None, seed=3, **options):
     extra = {k: options.pop(k) for k in ("measure_loss",) if k in options}
     rows = torch.arange(len(images)) if rows is None else rows
     model = Linear(images.shape[-1]).eval() if model is None else model
-    return PGD(**options).run(model, images, labels, epsilon=epsilon, space=space, rows=rows, seed=seed, **extra)
+    extra |= {"epsilon": epsilon, "ball": ball, "rows": rows, "seed": seed, "statistics": (MEAN, STD)}
+    return PGD(**options).run(model, images, labels, **extra)
 
 
-@spaces
+@both_l2_balls
 @directions
 @pytest.mark.parametrize("epsilon", [1e-4, 0.06, 0.5, 5.0])
-def test_budget_box_and_measured_deltas(space, direction, epsilon):
+def test_budget_box_and_measured_deltas(ball, direction, epsilon):
     images, labels = images_and_labels()
-    result = attack(images, labels, space=space, epsilon=epsilon, direction=direction)
-    assert (space.delta(images, result.images) <= epsilon * (1 + 1e-5)).all()
+    result = attack(images, labels, ball=ball, epsilon=epsilon, direction=direction)
+    assert (result.delta <= epsilon * (1 + 1e-5)).all()
     assert result.images.min() >= 0
     assert result.images.max() <= 1
-    assert torch.equal(result.delta, space.delta(images, result.images))
-    assert torch.equal(result.delta_raw01, RAW.delta(images, result.images))
-    assert torch.equal(result.delta_standardized, STANDARDIZED.delta(images, result.images))
+    assert torch.equal(result.delta, SPACES[ball].delta(images, result.images))
+    for measured, space in SPACES.items():
+        assert torch.equal(result.deltas[str(measured)], space.delta(images, result.images))
+    change = (result.images.double() - images.double()).abs()
+    assert torch.equal(result.deltas["linf"], change.flatten(1).amax(dim=1))
     if epsilon > 0.01:
         assert (result.loss_after > result.loss_before).all()
 
 
-def linear_case(space, **options):
+def linear_case(ball, **options):
     """PGD on the linear model, far from the box: each image's rise of the score, and the budget's radius by z."""
     images, labels = images_and_labels(batch=8)
     images = 0.4 + 0.2 * images
     model = Linear().eval()
-    result = attack(images, labels, model=model, space=space, epsilon=0.02, **options)
+    result = attack(images, labels, model=model, ball=ball, epsilon=0.02, **options)
     scores = [(x.double() * model.weight.double()).sum(dim=(1, 2, 3)).detach() for x in (images, result.images)]
-    gradient = (model.weight.detach() * space.scale(images)[0]).double().flatten()
-    return scores[1] - scores[0], 0.02 * space.norms(images), gradient
+    gradient = (model.weight.detach() * SPACES[ball].scale(images)[0]).double().flatten()
+    return scores[1] - scores[0], 0.02 * SPACES[ball].norms(images), gradient
 
 
-@spaces
-def test_sign_steps_reach_the_single_sign_step_of_a_linear_model(space):
+@both_l2_balls
+def test_sign_steps_reach_the_single_sign_step_of_a_linear_model(ball):
     # FGSM moves every pixel of z by R / sqrt(d) along the sign: the score rises by R * ||g||_1 / sqrt(d).
-    rise, radius, gradient = linear_case(space, random_start=False)
+    rise, radius, gradient = linear_case(ball, random_start=False)
     single = radius * gradient.abs().sum() / len(gradient) ** 0.5
     torch.testing.assert_close(rise, single, rtol=1e-4, atol=0)
     # Ten steps do not quite forget a random start; longer ones do.
-    assert (linear_case(space)[0] >= 0.9 * single).all()
-    rise, _, _ = linear_case(space, steps=40, step_scale=10.0)
+    assert (linear_case(ball)[0] >= 0.9 * single).all()
+    rise, _, _ = linear_case(ball, steps=40, step_scale=10.0)
     torch.testing.assert_close(rise, single, rtol=1e-4, atol=0)
 
 
-@spaces
-def test_l2_steps_reach_the_optimum_of_a_linear_model(space):
+@both_l2_balls
+def test_l2_steps_reach_the_optimum_of_a_linear_model(ball):
     # Cauchy-Schwarz: no attack raises the score by more than R * ||g||.
-    rise, radius, gradient = linear_case(space, steps=40, step_scale=10.0, direction="l2")
+    rise, radius, gradient = linear_case(ball, steps=40, step_scale=10.0, direction="l2")
     torch.testing.assert_close(rise, radius * gradient.norm(), rtol=1e-4, atol=0)
 
 
-@spaces
-def test_no_epsilon_gives_the_images_back_bit_exactly(space):
+@both_l2_balls
+def test_no_epsilon_gives_the_images_back_bit_exactly(ball):
     images, labels = images_and_labels()
-    result = attack(images, labels, space=space, epsilon=0)
+    result = attack(images, labels, ball=ball, epsilon=0)
     assert torch.equal(result.images, images)
     assert torch.equal(result.loss_after, result.loss_before)
     assert not result.delta.any()
@@ -140,15 +141,15 @@ def test_tiny_gradients_still_have_a_direction():
     assert (linear(tiny.images)[:, 1] > linear(images)[:, 1]).all()
 
 
-@spaces
+@both_l2_balls
 @pytest.mark.parametrize("size", [6, 5])
-def test_batches_can_be_split_and_reordered(space, size):
+def test_batches_can_be_split_and_reordered(ball, size):
     images, labels = images_and_labels(batch=6, size=size)
     rows = torch.tensor([40, 7, 0, 123456789012, 5, 6])
-    whole = attack(images, labels, space=space, rows=rows, restarts=2)
+    whole = attack(images, labels, ball=ball, rows=rows, restarts=2)
     order = torch.tensor([4, 1, 5, 0, 3, 2])
     parts = [
-        attack(images[part], labels[part], space=space, rows=rows[part], restarts=2) for part in order.split([1, 3, 2])
+        attack(images[part], labels[part], ball=ball, rows=rows[part], restarts=2) for part in order.split([1, 3, 2])
     ]
     assert torch.equal(torch.cat([part.images for part in parts]), whole.images[order])
     assert torch.equal(torch.cat([part.loss_after for part in parts]), whole.loss_after[order])
@@ -183,15 +184,15 @@ def test_large_batches_draw_the_same_numbers_in_threads():
     assert torch.equal(threaded[1], serial[1])
 
 
-@spaces
-def test_sign_steps_equal_a_plain_loop(space):
+@both_l2_balls
+def test_sign_steps_equal_a_plain_loop(ball):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(128, 3)).eval()
     images, labels = images_and_labels(batch=5)
-    result = attack(images, labels, model=net, space=space, epsilon=0.3, steps=4)
+    result = attack(images, labels, model=net, ball=ball, epsilon=0.3, steps=4)
     directions, shares = random_offsets(tuple(images.shape), torch.arange(5), 3, 0)
-    mean = torch.zeros(3, 1, 1) if space.name == "raw01" else torch.tensor(MEAN).view(3, 1, 1)
-    std = torch.ones(3, 1, 1) if space.name == "raw01" else torch.tensor(STD).view(3, 1, 1)
+    mean = torch.zeros(3, 1, 1) if ball == RAW else torch.tensor(MEAN).view(3, 1, 1)
+    std = torch.ones(3, 1, 1) if ball == RAW else torch.tensor(STD).view(3, 1, 1)
     for image, label, direction, share, ours in zip(images, labels, directions, shares, result.images, strict=True):
         clean = (image - mean) / std
         radius = 0.3 * clean.norm()
@@ -265,7 +266,7 @@ def test_registry():
         ({"step_scale": -1}, "step_scale is -1"),
         ({"direction": "up"}, "direction is 'up'; allowed: sign, l2"),
         ({"restarts": 1.5}, "restarts is 1.5"),
-        ({"random_start": 1}, "random_start is 1; allowed: True, False"),
+        ({"random_start": 1}, "random_start is 1; allowed: true or false"),
         ({"restarts": 2, "random_start": False}, "needs random_start"),
     ):
         with pytest.raises(ConfigError, match=words):
@@ -288,3 +289,63 @@ def test_bad_input_is_named():
     ):
         with pytest.raises(InputError, match=words):
             attack(**{"images": images, "labels": labels, **change})
+
+
+# -- in the cube
+
+
+@pytest.mark.parametrize(("epsilon", "steps"), [(0.04, 5), (0.4, 3)])
+def test_in_the_cube_it_equals_a_plain_loop(epsilon, steps):
+    net, images, labels = trained_net()
+    start = images + epsilon * random_cubes(tuple(images.shape), torch.arange(24), 3, 0)
+    current = start.clamp(0, 1)
+    for _ in range(steps):
+        current.requires_grad_()
+        (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(net(current), labels, reduction="sum"), current)
+        moved = current.detach() + 2.5 * epsilon / steps * gradient.sign()
+        current = torch.minimum(torch.maximum(moved, images - epsilon), images + epsilon).clamp(0, 1)
+    ours = attack(images, labels, model=net, ball=LINF, epsilon=epsilon, steps=steps)
+    torch.testing.assert_close(ours.images, current, rtol=0, atol=1e-6)
+    assert (ours.delta > 0.99 * epsilon).all()
+    assert (ours.delta <= epsilon * (1 + 1e-5)).all()
+
+
+def test_in_the_cube_it_equals_libraries_from_the_same_start():
+    torchattacks, foolbox = pytest.importorskip("torchattacks"), pytest.importorskip("foolbox")
+    net, images, labels = trained_net()
+    ours = attack(images, labels, model=net, ball=LINF, epsilon=0.03, steps=5, random_start=False).images
+    theirs = torchattacks.PGD(net, eps=0.03, alpha=2.5 * 0.03 / 5, steps=5, random_start=False)(images, labels)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+    linf = foolbox.attacks.LinfPGD(abs_stepsize=2.5 * 0.03 / 5, steps=5, random_start=False)
+    _, theirs, _ = linf(foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu"), images, labels, epsilons=0.03)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+
+
+def test_in_the_cube_restarts_reach_the_loss_of_a_library_with_a_random_start():
+    foolbox = pytest.importorskip("foolbox")
+    net, images, labels = trained_net()
+    linf = foolbox.attacks.LinfPGD(abs_stepsize=2.5 * 0.03 / 10, steps=10)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        _, theirs, _ = linf(foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu"), images, labels, epsilons=0.03)
+    with torch.no_grad():
+        loss = nn.functional.cross_entropy(net(theirs), labels)
+    assert attack(images, labels, model=net, ball=LINF, epsilon=0.03, restarts=3).loss_after.mean() >= loss
+
+
+def test_starts_in_the_cube_are_uniform_and_depend_on_seed_row_and_restart_only():
+    rows = torch.tensor([5, 2**40])
+    base = random_cubes((2, 3, 64, 64), rows, seed=0, restart=0)
+    assert base.abs().max() <= 1
+    shares = torch.histc(base, bins=10, min=-1, max=1) / base.numel()
+    torch.testing.assert_close(shares, torch.full((10,), 0.1), rtol=0, atol=0.01)
+    assert torch.equal(random_cubes((2, 3, 64, 64), rows.flip(0), seed=0, restart=0).flip(0), base)
+    for seed, restart in ((1, 0), (0, 1)):
+        other = random_cubes((1, 3, 64, 64), rows[:1], seed, restart)[0]
+        assert torch.isclose(other, base[0]).float().mean() < 0.01
+
+
+def test_gradients_of_l2_length_have_no_place_in_the_cube():
+    images, labels = images_and_labels()
+    with pytest.raises(ConfigError, match="option direction is 'l2'; allowed in ball linf: sign"):
+        attack(images, labels, ball=LINF, direction="l2")

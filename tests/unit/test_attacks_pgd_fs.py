@@ -7,13 +7,21 @@ from torch import nn
 
 from nndefense.attacks.pgd import PGD
 from nndefense.attacks.pgd_fs import PGDFS
-from nndefense.errors import InputError
+from nndefense.core.errors import InputError
 from nndefense.features.extract import FeatureExtractor
 from nndefense.features.pca import Moments, as_torch, fit_pca
 from nndefense.models.build import build_model
-from tests.unit.attack_cases import CODES, NEIGHBORS, SPACES, Curved, draw_images, make_context, make_problem, run
-
-both_spaces = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+from tests.unit.attack_cases import (
+    CODES,
+    NEIGHBORS,
+    SPACES,
+    Curved,
+    both_l2_balls,
+    draw_images,
+    make_context,
+    make_problem,
+    run,
+)
 
 
 def distances(context, images):
@@ -22,8 +30,8 @@ def distances(context, images):
     return (codes[:, None] - context["neighbor_codes"].double()).square().sum(dim=(1, 2)).detach()
 
 
-@both_spaces
-def test_gradient_is_2_k_times_the_jacobian_times_the_distance_to_the_mean(space):
+@both_l2_balls
+def test_gradient_is_2_k_times_the_jacobian_times_the_distance_to_the_mean(ball):
     images, labels = draw_images()
     matrix = torch.randn(CODES, images[0].numel(), generator=torch.Generator().manual_seed(0))
     codes = torch.randn(4, NEIGHBORS, CODES, generator=torch.Generator().manual_seed(1))
@@ -32,14 +40,14 @@ def test_gradient_is_2_k_times_the_jacobian_times_the_distance_to_the_mean(space
         return torch.tanh(points.flatten(1) @ matrix.T / 6)
 
     problem = make_problem(
-        Curved().eval(), images, labels, space=space, context={"encode": encode, "neighbor_codes": codes}
+        Curved().eval(), images, labels, ball=ball, context={"encode": encode, "neighbor_codes": codes}
     )
     attack = PGDFS()
-    found = attack.gradient(attack.prepare(problem), problem.z)
+    found = attack.gradient(attack.prepare(problem), problem.region.center)
     code = torch.tanh(images.double().flatten(1) @ matrix.double().T / 6)
     jacobian = (1 - code.square())[:, :, None] * matrix.double()[None] / 6
     wanted = 2 * NEIGHBORS * torch.einsum("bkd,bk->bd", jacobian, code - codes.double().mean(1))
-    wanted = wanted.view(images.shape) * space.scale(images.double())
+    wanted = wanted.view(images.shape) * SPACES[ball].scale(images.double())
     torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5 * wanted.abs().max().item())
 
 

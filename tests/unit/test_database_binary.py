@@ -1,28 +1,18 @@
 """Hamming search against unpacked bits, also where shards tie, and the scripts from features to neighbours."""
 
-import argparse
-import importlib
-import io
-
 import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nndefense.command import Job
-from nndefense.database.binary_index import (
-    binary_index_from_bytes,
-    binary_index_to_bytes,
-    build_binary_index,
-    search_binary,
-)
-from nndefense.database.index import build_index, index_to_bytes
+from nndefense.core.errors import FileFault, InputError
+from nndefense.core.files import read_array, read_arrays, read_seal, write_array
+from nndefense.database.index import build_index, index_from_bytes, index_to_bytes, search
 from nndefense.database.merge import merge_neighbors
-from nndefense.errors import FileFault, InputError
 from nndefense.features.bits import pack_signs
 from nndefense.features.stored_pca import read_pca
-from nndefense.files import read_array, read_arrays, read_seal, write_array
+from tests.unit.deployed_case import call
 
 
 def data(n=500, queries=30, d=256, seed=0):
@@ -40,7 +30,7 @@ def brute_force(codes, queries, k):
 @pytest.mark.parametrize("d", [3, 8, 20, 256])
 def test_search_equals_brute_force_on_the_signs(d):
     codes, queries = data(d=d)
-    ids, distances = search_binary(build_binary_index(pack_signs(codes)), pack_signs(queries), 40, offset=1000)
+    ids, distances = search(build_index(pack_signs(codes)), queries, 40, ids=np.arange(1000, 1500))
     expected_ids, expected_distances = brute_force(codes, queries, 40)
     np.testing.assert_array_equal(ids, expected_ids + 1000)
     np.testing.assert_array_equal(distances, expected_distances)
@@ -51,8 +41,8 @@ def test_search_equals_brute_force_on_the_signs(d):
 def test_distances_equal_unpacked_bits():
     rng = np.random.default_rng(0)
     codes, queries = (rng.integers(0, 256, (n, 32), dtype=np.uint8) for n in (60, 9))
-    ids, distances = search_binary(build_binary_index(codes), queries, 60)
     bits, query_bits = np.unpackbits(codes, axis=1), np.unpackbits(queries, axis=1)
+    ids, distances = search(build_index(codes), query_bits.astype(np.float32), 60)
     for row, query in enumerate(query_bits):
         np.testing.assert_array_equal(distances[row], (bits[ids[row]] != query).sum(axis=1))
 
@@ -68,68 +58,60 @@ def test_distances_equal_unpacked_bits():
 def test_merged_shards_equal_one_search_in_spite_of_ties(seed, n, d, k, cut):
     codes, queries = data(n, 4, d, seed)
     split = round(cut * n)
-    packed, asked = pack_signs(codes), pack_signs(queries)
-    lists = [
-        search_binary(build_binary_index(packed[rows]), asked, k, offset=rows.start)
-        for rows in (slice(0, split), slice(split, n))
-    ]
+    packed = pack_signs(codes)
+    lists = [search(build_index(packed[rows]), queries, k, ids=rows) for rows in np.split(np.arange(n), [split])]
     ids, distances = merge_neighbors(lists, k)
-    whole, whole_distances = search_binary(build_binary_index(packed), asked, k)
+    whole, whole_distances = search(build_index(packed), queries, k)
     np.testing.assert_array_equal(ids, whole)
     np.testing.assert_array_equal(distances, whole_distances)
 
 
-def test_invalid_queries_and_missing_places_hold_minus_one():
+def test_queries_that_are_not_finite_and_missing_places_hold_minus_one():
     codes, queries = data(n=4)
     valid = np.ones(30, dtype=bool)
     valid[[3, 8]] = False
-    index = build_binary_index(pack_signs(codes))
-    ids, distances = search_binary(index, pack_signs(queries), 6, valid=valid)
+    queries[3, 5], queries[8] = np.nan, np.inf
+    index = build_index(pack_signs(codes))
+    ids, distances = search(index, queries, 6)
     assert (ids[~valid] == -1).all()
     assert (ids[:, 4:] == -1).all()
     assert (np.sort(ids[valid, :4]) == np.arange(4)).all()
     np.testing.assert_array_equal(np.isinf(distances), ids == -1)
-    np.testing.assert_array_equal(ids[valid], search_binary(index, pack_signs(queries[valid]), 6)[0])
-    nobody, _ = search_binary(index, pack_signs(queries), 6, valid=np.zeros(30, dtype=bool))
+    np.testing.assert_array_equal(ids[valid], search(index, queries[valid], 6)[0])
+    nobody, _ = search(index, np.full_like(queries, np.nan), 6)
     assert (nobody == -1).all()
-    assert (search_binary(build_binary_index(pack_signs(codes[:0])), pack_signs(queries), 2)[0] == -1).all()
+    assert (search(build_index(pack_signs(codes[:0])), queries, 2)[0] == -1).all()
 
 
 def test_bytes_round_trip_and_damage():
     codes, queries = data()
-    index = build_binary_index(pack_signs(codes))
-    stored = binary_index_to_bytes(index)
-    loaded = binary_index_from_bytes(stored, bits=256, rows=500)
-    for first, second in zip(*(search_binary(one, pack_signs(queries), 9) for one in (index, loaded)), strict=True):
+    index = build_index(pack_signs(codes), "IVF4,Flat")
+    stored = index_to_bytes(index)
+    loaded = index_from_bytes(stored, dimension=256, rows=500)
+    for first, second in zip(*(search(one, queries, 9, nprobe=4) for one in (index, loaded)), strict=True):
         np.testing.assert_array_equal(first, second)
-    with pytest.raises(FileFault, match="256 bits, expected 64"):
-        binary_index_from_bytes(stored, bits=64)
+    with pytest.raises(FileFault, match="dimension 256, expected 64"):
+        index_from_bytes(stored, dimension=64)
     with pytest.raises(FileFault, match="500 rows, expected 501"):
-        binary_index_from_bytes(stored, rows=501)
-    for other in (stored[: len(stored) // 2], index_to_bytes(build_index(codes))):
-        with pytest.raises(FileFault, match="damaged or not a binary"):
-            binary_index_from_bytes(other)
+        index_from_bytes(stored, rows=501)
+    with pytest.raises(FileFault, match="damaged or not a FAISS index"):
+        index_from_bytes(stored[: len(stored) // 2])
     inexact = faiss.serialize_index_binary(faiss.IndexBinaryHNSW(64, 8)).tobytes()
     with pytest.raises(FileFault, match="expected IndexBinaryFlat"):
-        binary_index_from_bytes(inexact)
+        index_from_bytes(inexact)
 
 
 def test_bad_arguments_are_named():
     codes, queries = data()
-    index = build_binary_index(pack_signs(codes))
-    with pytest.raises(InputError, match="uint8, got"):
-        build_binary_index(codes)
+    index = build_index(pack_signs(codes))
+    with pytest.raises(InputError, match="packed bits uint8, got"):
+        build_index(codes.astype(np.int64))
     with pytest.raises(InputError, match="128 bits, the index has 256"):
-        search_binary(index, pack_signs(queries[:, :128]), 3)
+        search(index, queries[:, :128], 3)
+    with pytest.raises(InputError, match="queries must be"):
+        search(index, pack_signs(queries), 3)
     with pytest.raises(InputError, match="k is 0"):
-        search_binary(index, pack_signs(queries), 0)
-    with pytest.raises(InputError, match=r"valid must be \(30,\) bool"):
-        search_binary(index, pack_signs(queries), 3, valid=np.ones(29, dtype=bool))
-
-
-def call(script, **arguments):
-    """Run a script's `main` in this process."""
-    importlib.import_module(script).main(argparse.Namespace(threads=1, **arguments), Job(io.StringIO(), 0, 1))
+        search(index, queries, 0)
 
 
 def test_scripts_from_features_to_neighbours(tmp_path):
@@ -141,7 +123,7 @@ def test_scripts_from_features_to_neighbours(tmp_path):
     for start, stop in shards:
         facts = about | {"start": start, "stop": stop, "skipped": skipped[start]}
         write_array(tmp_path / f"{start}.npy", features[start:stop], facts)
-    write_array(tmp_path / "queries.npy", queries, about | {"start": 0, "stop": 12, "skipped": [2]})
+    write_array(tmp_path / "queries.npy", queries, about | {"sets": ["clean"], "start": 0, "stop": 12, "skipped": [2]})
     pca = tmp_path / "pca.npz"
     call("fit_pca", features=[tmp_path / "0.npy"], components=20, samples=60, seed=1, output=pca)
     lists = []
@@ -166,7 +148,7 @@ def test_scripts_from_features_to_neighbours(tmp_path):
             probes=4,
             output=found,
         )
-        lists.append(tuple(read_arrays(found, "ids", "distances").values()))
+        lists.append(tuple(values[0] for values in read_arrays(found, "ids", "distances").values()))
     ids, distances = merge_neighbors(lists, 10)
     fitted, _ = read_pca(pca)
     usable = np.setdiff1d(np.arange(100), [5, 60, 99])

@@ -4,15 +4,16 @@ import faiss
 import numpy as np
 import pytest
 
+from nndefense.core.errors import ConfigError, FileFault, InputError
+from nndefense.core.files import write_sealed
 from nndefense.database.index import (
     BLAS_THRESHOLD,
     build_index,
     index_from_bytes,
     index_to_bytes,
-    invalid_queries,
+    open_index,
     search,
 )
-from nndefense.errors import ConfigError, FileFault, InputError
 
 
 def data(n=600, queries=40, d=64, seed=0):
@@ -48,10 +49,11 @@ def test_search_puts_the_blas_threshold_in_force():
 
 def test_missing_places_hold_minus_one():
     codes, points = data(n=4)
-    ids, distances = search(build_index(codes), points, 6, offset=1000)
+    rows = np.array([1000, 1001, 1005, 1009])
+    ids, distances = search(build_index(codes), points, 6, ids=rows)
     assert (ids[:, 4:] == -1).all()
     assert np.isinf(distances[:, 4:]).all()
-    np.testing.assert_array_equal(np.sort(ids[:, :4], axis=1), np.tile([1000, 1001, 1002, 1003], (40, 1)))
+    np.testing.assert_array_equal(np.sort(ids[:, :4], axis=1), np.tile(rows, (40, 1)))
     empty = search(build_index(codes[:0]), points, 2)
     assert (empty[0] == -1).all()
 
@@ -62,8 +64,7 @@ def test_queries_that_are_not_finite_find_nothing_and_disturb_no_other(bad):
     clean = search(build_index(codes), points, 5)
     points[[2, 7], 3] = bad
     ids, distances = search(build_index(codes), points, 5)
-    invalid = invalid_queries(points)
-    assert np.flatnonzero(invalid).tolist() == [2, 7]
+    invalid = np.isin(np.arange(len(points)), [2, 7])
     assert (ids[invalid] == -1).all()
     assert np.isinf(distances[invalid]).all()
     np.testing.assert_array_equal(ids[~invalid], clean[0][~invalid])
@@ -128,3 +129,16 @@ def test_bad_arguments_are_named():
         search(index, points, 0)
     with pytest.raises(InputError, match="nprobe"):
         search(index, points, 1, nprobe=4)
+    with pytest.raises(InputError, match=r"ids must be \(600,\)"):
+        search(index, points, 1, ids=np.arange(3))
+
+
+def test_an_opened_index_knows_the_pool_rows_of_its_codes(tmp_path):
+    codes, points = data(n=10)
+    about = {"pca": "p", "layer": "conv_4_1", "start": 100, "stop": 112, "skipped": [0, 7], "dimension": 64}
+    write_sealed(tmp_path / "shard.faiss", index_to_bytes(build_index(codes)), about)
+    index, rows = open_index(tmp_path / "shard.faiss", pca="p", layer="conv_4_1")
+    assert rows.tolist() == [101, 102, 103, 104, 105, 106, 108, 109, 110, 111]
+    np.testing.assert_array_equal(search(index, points, 3, ids=rows)[0], rows[search(index, points, 3)[0]])
+    with pytest.raises(FileFault, match=r"shard.faiss: was built with pca p, the queries have q; delete"):
+        open_index(tmp_path / "shard.faiss", pca="q")

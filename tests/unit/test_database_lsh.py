@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from nndefense.database.lsh import PStableLSH, collision_probability, default_width
-from nndefense.database.projection import random_projection
-from nndefense.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, InputError
+from nndefense.models.lsh import PStableLSH, collision_probability, default_width
+from nndefense.models.projection import random_projection
 
 
 def clusters(rows: int, queries: int, dimension: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -142,8 +142,8 @@ def test_answers_do_not_depend_on_the_other_queries(monkeypatch):
     keys, queries = clusters(500, 40)
     lsh = PStableLSH(keys, width=default_width(keys))
     whole = lsh.search(queries, 5)
-    monkeypatch.setattr("nndefense.database.lsh.MARKS", 7 * 500)
-    monkeypatch.setattr("nndefense.database.lsh.PAIRS", 11)
+    monkeypatch.setattr("nndefense.models.lsh.MARKS", 7 * 500)
+    monkeypatch.setattr("nndefense.models.lsh.PAIRS", 11)
     assert np.array_equal(lsh.search(queries, 5).ids, whole.ids)
     assert np.array_equal(lsh.search(queries[::-1], 5).ids[::-1], whole.ids)
     assert lsh.search(queries[:0], 5).ids.shape == (0, 5)

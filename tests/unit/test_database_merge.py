@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nndefense.core.errors import InputError
 from nndefense.database.merge import merge_ladder, merge_neighbors
-from nndefense.errors import InputError
 
 
 def nearest(distances, ids, k):

@@ -5,24 +5,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nndefense.database.shards import parse_shard_name, permute_pool, shard_name, shard_ranges, shards_of_size
-from nndefense.errors import ConfigError, InputError
+from nndefense.axes.shards import parse_shard_name, permute_pool, shard_name, shard_ranges
+from nndefense.core.errors import ConfigError, InputError
 
 ladders = st.lists(st.integers(1, 10**9), min_size=1, max_size=9, unique=True).map(sorted)
 
 
 def test_example():
     assert shard_ranges((500, 1000, 2000)) == [(0, 500), (500, 1000), (1000, 2000)]
-    assert shards_of_size((500, 1000, 2000), 1000) == [(0, 500), (500, 1000)]
     assert shard_name((500, 1000)) == "500-1000"
 
 
 @given(ladders)
 def test_every_size_is_a_prefix_of_shards(sizes):
     for size in sizes:
-        shards = shards_of_size(sizes, size)
+        shards = [shard for shard in shard_ranges(sizes) if shard[1] <= size]
         assert sum(stop - start for start, stop in shards) == size
-        assert shards == shard_ranges(sizes)[: len(shards)]
 
 
 @given(ladders, st.integers(1, 10**9))
@@ -45,11 +43,6 @@ def test_bad_ladders_are_refused(sizes):
 def test_bad_names_are_refused(name):
     with pytest.raises(InputError, match="shard name"):
         parse_shard_name(name)
-
-
-def test_a_size_outside_of_the_ladder_is_refused():
-    with pytest.raises(ConfigError, match="700"):
-        shards_of_size([500, 1000], 700)
 
 
 def test_permutation_is_seeded_and_complete():

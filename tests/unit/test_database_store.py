@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nndefense.database.softmax_store import SoftmaxStore, to_half
-from nndefense.errors import FileFault, InputError
+from nndefense.core.errors import FileFault, InputError
+from nndefense.database.softmax_store import ShardRows, SoftmaxStore, to_half
 
 
 def rows_and_weights(n, classes=5, seed=0):
@@ -83,3 +83,15 @@ def test_rows_that_are_no_distribution_are_refused(bad):
     softmax = np.array([[1.0, 0.0], [bad, 0.5]], dtype=np.float32)
     with pytest.raises(InputError, match="1 softmax rows are no distribution, the first is row 1"):
         to_half(softmax)
+
+
+def test_codes_of_either_kind_by_their_ids():
+    rng = np.random.default_rng(0)
+    for codes in (rng.normal(size=(30, 4)).astype(np.float32), rng.integers(0, 256, (30, 3), dtype=np.uint8)):
+        rows = ShardRows([(20, 30, codes[20:]), (0, 12, codes[:12])])
+        assert rows.rows == 22
+        (found,) = rows.rows_of(np.array([[25, 3], [-1, 11]]))
+        assert found.dtype == codes.dtype
+        np.testing.assert_array_equal(found, [[codes[25], codes[3]], [np.zeros_like(codes[0]), codes[11]]])
+        with pytest.raises(FileFault, match="id 15 is not in the code store"):
+            rows.rows_of(np.array([15]))

@@ -6,25 +6,33 @@ import numpy as np
 import pytest
 import torch
 
-from nndefense import defenses
-from nndefense.defenses.base import row_generator
-from nndefense.defenses.batches import defend_in_batches
+from nndefense.core.errors import ConfigError, InputError
+from nndefense.core.registry import Entry, make
+from nndefense.core.seeds import derive_seed
+from nndefense.defenses import DEFENSES
+from nndefense.defenses.batches import answers_in_batches
+from nndefense.defenses.none import NoDefense
 from nndefense.defenses.patches import sample_patches
-from nndefense.defenses.registry import make_defense
-from nndefense.errors import ConfigError, InputError
 from tests.unit.attack_cases import CLASSES, Curved, draw_images
 
 SIZE = 13
+# Those that need a database have tests of their own.
+NAMES = sorted(name for name, entry in DEFENSES.items() if "retrieval" not in entry.needs)
 # Options that make all of a defence random.
 LIVELY = {"image_quilting": {"neighbors": 3}, "crop_ensemble": {"crops": 4}}
-CASES = [(name, LIVELY.get(name, {})) for name in sorted(defenses.DEFENSES)]
+CASES = [(name, LIVELY.get(name, {})) for name in NAMES]
 CASES += [("crop_ensemble", {"crops": 4, "average": "logits"}), ("tv_minimization", {"shrinkage": "smooth"})]
 every_defense = pytest.mark.parametrize(
     ("name", "options"), CASES, ids=["-".join([name, *map(str, options.values())]) for name, options in CASES]
 )
-drawing_defense = pytest.mark.parametrize(
-    ("name", "options"), [case for case in CASES if case[0] not in defenses.RETRAINED]
-)
+
+
+def make_defense(name, **options):
+    return make("defense", DEFENSES, name, options)
+
+
+DRAWING = [(name, options) for name, options in CASES if make_defense(name, **options).random]
+drawing_defense = pytest.mark.parametrize(("name", "options"), DRAWING)
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +43,11 @@ def context():
 
 def defend(name, options, images, context, rows=None, seed=3):
     rows = torch.arange(len(images)) if rows is None else rows
-    model = Curved(SIZE).eval()
-    return make_defense(name, **options).probabilities(model, images, rows=rows, seed=seed, context=context)
+    return bind(name, options, context).probabilities(images, rows=rows, seed=seed)
+
+
+def bind(name, options, context, model=None):
+    return make_defense(name, **options).bind(model or Curved(SIZE).eval(), context)
 
 
 @every_defense
@@ -49,7 +60,7 @@ def test_probabilities(name, options, context):
     torch.testing.assert_close(found.sum(dim=1), torch.ones(5))
     assert not found.requires_grad
     undefended = Curved(SIZE)(images).softmax(dim=1)
-    if name in defenses.RETRAINED:
+    if isinstance(make_defense(name, **options), NoDefense):
         torch.testing.assert_close(found, undefended)
     else:
         assert (found - undefended).abs().max() > 1e-4
@@ -85,36 +96,107 @@ def test_the_model_sees_images_in_the_format_that_came_in(name, options, context
             seen.append(images)
             return super().forward(images)
 
-    model, defense = Watching(SIZE).eval(), make_defense(name, **options)
+    bound = bind(name, options, context, Watching(SIZE).eval())
     images, _ = draw_images(2, SIZE)
     for form in (torch.contiguous_format, torch.channels_last):
-        defense.probabilities(model, images.to(memory_format=form), rows=torch.arange(2), seed=0, context=context)
+        bound.probabilities(images.to(memory_format=form), rows=torch.arange(2), seed=0)
         assert all(shown.is_contiguous(memory_format=form) for shown in seen)
         assert all(shown.shape == images.shape and shown.min() >= 0 and shown.max() <= 1 for shown in seen)
         seen.clear()
 
 
 @every_defense
-def test_missing_context_is_named(name, options, context):
-    images, _ = draw_images(2, SIZE)
-    needed = make_defense(name, **options).needs
-    defend(name, options, images, {key: context[key] for key in needed})
+def test_what_a_defense_needs_is_declared_and_missed(name, options, context):
+    # Answers that are known already spare the workflow a job; no defence asks for them.
+    needed = [need for need in DEFENSES[name].needs if need != "answers"]
+    bind(name, options, {key: context[key] for key in needed})
     for key in needed:
-        with pytest.raises(InputError, match=f"needs context '{key}'"):
-            defend(name, options, images, {other: context[other] for other in needed if other != key})
+        with pytest.raises(InputError, match=f"needs context '{key}'; got: nothing"):
+            bind(name, options, {other: context[other] for other in needed if other != key})
 
 
 @every_defense
 def test_batches_join_to_the_whole(name, options, context):
     images, _ = draw_images(7, SIZE)
     rows, told = np.arange(10, 17), []
-    defense, model = make_defense(name, **options), Curved(SIZE).eval()
-    found = defend_in_batches(
-        defense, model, images.numpy(), rows, seed=1, batch=3, context=context, on_batch=told.append
-    )
-    whole = defense.probabilities(model, images, rows=torch.from_numpy(rows), seed=1, context=context)
+    bound = bind(name, options, context)
+    found = answers_in_batches(bound, images.numpy(), rows, seed=1, batch=3, on_batch=told.append)
+    whole = bound.probabilities(images, rows=torch.from_numpy(rows), seed=1)
     np.testing.assert_array_equal(found, whole.numpy())
     assert told == [3, 3, 1]
+
+
+# -- what an attacker differentiates
+
+
+@every_defense
+def test_the_surrogate_has_the_value_of_the_defense(name, options, context):
+    images, _ = draw_images(5, SIZE)
+    rows, bound = torch.arange(5), bind(name, options, context)
+    found = bound.surrogate(images.requires_grad_(), rows=rows, seed=3).softmax(dim=1)
+    seed = derive_seed(3, "draw", 0) if bound.defense.random else 3
+    torch.testing.assert_close(found, bound.probabilities(images, rows=rows, seed=seed))
+    (gradient,) = torch.autograd.grad(found[:, 0].sum(), images)
+    assert gradient.shape == images.shape
+    assert (gradient.flatten(1).abs().amax(dim=1) > 0).all()
+
+
+@drawing_defense
+def test_the_surrogate_averages_probabilities_over_draws_that_are_never_the_deployed_ones(name, options, context):
+    images, _ = draw_images(3, SIZE)
+    rows, bound = torch.arange(3), bind(name, options, context)
+    found = bound.surrogate(images, rows=rows, seed=3, draws=4).exp()
+    singles = [bound.probabilities(images, rows=rows, seed=derive_seed(3, "draw", one)) for one in range(4)]
+    torch.testing.assert_close(found, torch.stack(singles).mean(dim=0))
+    deployed = bound.probabilities(images, rows=rows, seed=3)
+    assert all((one - deployed).abs().max() > 0 for one in singles)
+
+
+def test_draws_do_nothing_without_randomness(context):
+    images, _ = draw_images(3, SIZE)
+    model = Curved(SIZE).eval()
+    assert torch.equal(
+        bind("none", {}, {}, model).surrogate(images, rows=torch.arange(3), seed=0, draws=9), model(images)
+    )
+    for name, options in (
+        ("image_quilting", {}),
+        ("tv_minimization", {"drop": 0}),
+        ("crop_ensemble", {"crop_fraction": 1}),
+    ):
+        assert not make_defense(name, **options).random
+    with pytest.raises(InputError, match="draws is 0"):
+        bind("none", {}, {}).surrogate(images, rows=torch.arange(3), seed=0, draws=0)
+
+
+def test_gradients_of_crops_are_those_of_finite_differences():
+    images, _ = draw_images(1, 6)
+    bound = make_defense("crop_ensemble", crops=3, crop_fraction=0.5).bind(Curved(6).eval())
+
+    def value(shown):
+        return bound.surrogate(shown, rows=torch.arange(1), seed=0)[0, 1]
+
+    images = (images * 0.8 + 0.1).requires_grad_()
+    (gradient,) = torch.autograd.grad(value(images), images)
+    with torch.no_grad():
+        for place in [(0, 0, 1, 2), (0, 1, 3, 3), (0, 2, 4, 1)]:
+            step = torch.zeros_like(images)
+            step[place] = 1e-2
+            slope = (value(images + step) - value(images - step)) / 2e-2
+            assert slope.item() == pytest.approx(gradient[place].item(), abs=2e-4)
+
+
+@pytest.mark.parametrize("name", ["tv_minimization", "image_quilting"])
+def test_purifiers_are_differentiated_straight_through(name, context):
+    images, _ = draw_images(2, SIZE)
+    model, rows = Curved(SIZE).eval(), torch.arange(2)
+    bound = make_defense(name).bind(model, context)
+    seed = derive_seed(4, "draw", 0) if bound.defense.random else 4
+    purified = bound.defense.transform(images, rows, seed, bound.context)
+    images.requires_grad_()
+    (found,) = torch.autograd.grad(bound.surrogate(images, rows=rows, seed=4).log_softmax(1)[:, 2].sum(), images)
+    purified.requires_grad_()
+    (expected,) = torch.autograd.grad(model(purified).log_softmax(1)[:, 2].sum(), purified)
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +214,10 @@ def test_batches_join_to_the_whole(name, options, context):
 def test_unusable_arguments_are_named(change, message):
     usable = {"model": Curved(8).eval(), "images": torch.zeros(2, 3, 8, 8), "rows": torch.arange(2), "seed": 0}
     arguments = usable | change
-    with pytest.raises(InputError, match=message):
-        make_defense("crop_ensemble").probabilities(arguments.pop("model"), arguments.pop("images"), **arguments)
+    bound = make_defense("crop_ensemble").bind(arguments.pop("model"))
+    for answer in (bound.probabilities, bound.surrogate):
+        with pytest.raises(InputError, match=message):
+            answer(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +236,6 @@ def test_unusable_arguments_are_named(change, message):
         ("tv_minimization", "sweeps", True),
         ("tv_minimization", "tolerance", "small"),
         ("tv_minimization", "shrinkage", "isotropic"),
-        ("image_quilting", "patch_size", 1),
         ("image_quilting", "overlap", 3),
         ("image_quilting", "overlap", 0),
         ("image_quilting", "neighbors", 0),
@@ -171,12 +254,6 @@ def test_unknown_names_are_told_what_there_is():
         make_defense("crop_ensemble", size=3)
 
 
-def test_streams_of_rows_differ_and_repeat():
-    draws = [row_generator(seed, row).random(3).tolist() for seed, row in [(0, 0), (0, 1), (1, 0), (0, -1), (0, 0)]]
-    assert len({tuple(draw) for draw in draws}) == 4
-    assert draws[0] == draws[-1]
-
-
 def test_a_new_defense_is_one_file_and_one_line(tmp_path, monkeypatch, context):
     (tmp_path / "my_defense.py").write_text(
         textwrap.dedent("""
@@ -192,7 +269,7 @@ def test_a_new_defense_is_one_file_and_one_line(tmp_path, monkeypatch, context):
         """)
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(defenses.DEFENSES, "mirror", "my_defense:Mirror")
+    monkeypatch.setitem(DEFENSES, "mirror", Entry("my_defense:Mirror", "Mirror"))
     images, _ = draw_images(2, SIZE)
     expected = Curved(SIZE)(images.flip(2)).softmax(dim=1)
     assert torch.equal(defend("mirror", {"axis": 2}, images, context), expected)

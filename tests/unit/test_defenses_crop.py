@@ -12,7 +12,9 @@ from tests.unit.attack_cases import Curved, draw_images
 def test_the_whole_image_is_no_defense(average):
     images, _ = draw_images(4, 9)
     model = Curved(9).eval()
-    found = CropEnsemble(crop_fraction=1, average=average).probabilities(model, images, rows=torch.arange(4), seed=0)
+    found = (
+        CropEnsemble(crop_fraction=1, average=average).bind(model).probabilities(images, rows=torch.arange(4), seed=0)
+    )
     assert torch.equal(found, model(images).softmax(dim=1))
     assert model(images).softmax(dim=1).std(dim=0).max() > 0.01
 
@@ -48,7 +50,7 @@ def test_side_of_a_crop(side, expected, monkeypatch):
     )
     images, _ = draw_images(1, side)
     model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
-    CropEnsemble(crops=1).probabilities(model, images, rows=torch.arange(1), seed=0)
+    CropEnsemble(crops=1).bind(model).probabilities(images, rows=torch.arange(1), seed=0)
     assert sizes == [(expected, expected)]
 
 
@@ -57,7 +59,8 @@ def test_average_by_hand(average):
     images, _ = draw_images(2, 10)
     model = Curved(10).eval()
     rows = torch.tensor([5, 9])
-    found = CropEnsemble(crops=7, crop_fraction=0.5, average=average).probabilities(model, images, rows=rows, seed=2)
+    bound = CropEnsemble(crops=7, crop_fraction=0.5, average=average).bind(model)
+    found = bound.probabilities(images, rows=rows, seed=2)
     places = crop_places(images.shape, (5, 5), 7, rows, 2)
     logits = torch.stack([model(resized_crops(images, *place, (5, 5))) for place in places])
     expected = logits.softmax(dim=2).mean(dim=0) if average == "softmax" else logits.mean(dim=0).softmax(dim=1)

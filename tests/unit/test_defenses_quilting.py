@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nndefense.core.errors import ConfigError, InputError
 from nndefense.defenses.image_quilting import ImageQuilting, assemble, quilt
 from nndefense.defenses.patches import (
     build_patch_index,
@@ -18,7 +19,6 @@ from nndefense.defenses.patches import (
     sample_patches,
 )
 from nndefense.defenses.seams import joined, seams
-from nndefense.errors import ConfigError, InputError
 
 
 def draw(*shape, seed=0):
@@ -141,7 +141,8 @@ def test_one_of_the_nearest_is_drawn_with_equal_chance():
     shades = np.array([100, 110, 120, 130, 250, 255], np.uint8)
     patches = np.repeat(shades[:, None], 75, axis=1)
     images = tensor(np.full((2000, 5, 5, 3), 105, np.uint8))
-    found = ImageQuilting(neighbors=4).purify(images, rows=torch.arange(2000), seed=5, context={"patches": patches})
+    defense = ImageQuilting(neighbors=4)
+    found = defense.transform(images, torch.arange(2000), 5, defense.prepare({"patches": patches}))
     counts = np.bincount((found[:, 0, 0, 0] * 255).round().int().numpy(), minlength=256)
     assert set(np.flatnonzero(counts)) == {100, 110, 120, 130}
     assert abs(counts[[100, 110, 120, 130]] - 500).max() < 100  # five standard deviations
@@ -217,4 +218,4 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(InputError, match="at least 1"):
         sample_patches(draw(1, 8, 8, 3), 0)
     with pytest.raises(ConfigError, match="at most half"):
-        ImageQuilting(patch_size=9, overlap=5)
+        ImageQuilting(overlap=3)

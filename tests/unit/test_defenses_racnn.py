@@ -8,10 +8,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nndefense.attacks.registry import make_attack
-from nndefense.attacks.space import PixelSpace
-from nndefense.defenses.memory import exact_nearest
-from nndefense.defenses.racnn_training import (
+from nndefense.attacks.pgd import PGD
+from nndefense.axes.ball import RAW
+from nndefense.core.errors import ConfigError, FileFault, InputError
+from nndefense.models.build import build_model, freeze
+from nndefense.models.checkpoint import open_checkpoint, save_checkpoint
+from nndefense.models.memory import exact_nearest
+from nndefense.models.objective import Batch
+from nndefense.models.racnn_training import (
     FineTuning,
     FrozenFeatures,
     features_of,
@@ -20,11 +24,7 @@ from nndefense.defenses.racnn_training import (
     start_from,
     training_neighbors,
 )
-from nndefense.defenses.simplex import uniform_simplex
-from nndefense.errors import ConfigError, FileFault, InputError
-from nndefense.models.build import build_model, freeze
-from nndefense.models.checkpoint import open_checkpoint, save_checkpoint
-from nndefense.models.objective import Batch
+from nndefense.models.simplex import uniform_simplex
 from nndefense.models.standardize import Standardized
 from nndefense.models.train import train
 
@@ -143,9 +143,7 @@ def test_attack_raises_the_loss(extractor):
     images, labels = tensor_images(12, seed=8)
     for options in (FINETUNED, FROZEN):
         model = freeze(network(extractor, **options))
-        result = make_attack("pgd", steps=5).run(
-            model, images, labels, epsilon=0.2, space=PixelSpace(), rows=torch.arange(12), seed=1
-        )
+        result = PGD(steps=5).run(model, images, labels, epsilon=0.2, ball=RAW, rows=torch.arange(12), seed=1)
         assert result.loss_after.mean() > result.loss_before.mean() + 0.01
         assert result.delta.max() <= 0.2 * (1 + 1e-5)
 

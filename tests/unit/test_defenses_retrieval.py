@@ -6,11 +6,11 @@ import torch
 from scipy import stats
 from torch import nn
 
-from nndefense.defenses.attention import BilinearAttention, convex_sum
-from nndefense.defenses.memory import Memory, exact_nearest
-from nndefense.defenses.racnn_training import lsh_quality
-from nndefense.defenses.simplex import uniform_simplex
-from nndefense.errors import InputError
+from nndefense.core.errors import InputError
+from nndefense.models.attention import BilinearAttention, convex_sum
+from nndefense.models.memory import Memory, exact_nearest
+from nndefense.models.racnn_training import lsh_quality
+from nndefense.models.simplex import uniform_simplex
 
 # -- simplex
 
@@ -88,7 +88,7 @@ def test_exact_search_orders_by_distance_then_row():
 def test_exact_search_in_blocks_and_of_nan(monkeypatch):
     keys, queries = torch.randn(50, 4), torch.randn(20, 4)
     whole = exact_nearest(keys, queries, 3)
-    monkeypatch.setattr("nndefense.defenses.memory.DISTANCES", 350)
+    monkeypatch.setattr("nndefense.models.memory.DISTANCES", 350)
     assert torch.equal(exact_nearest(keys, queries, 3), whole)
     queries[3] = torch.nan
     kept = torch.arange(20) != 3

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.restoration import denoise_tv_bregman
 
+from nndefense.core.errors import InputError
 from nndefense.defenses import tv_minimization
 from nndefense.defenses.tv_minimization import (
     TVMinimization,
@@ -16,7 +17,6 @@ from nndefense.defenses.tv_minimization import (
     objective,
     total_variation,
 )
-from nndefense.errors import InputError
 
 WEIGHT = 0.03
 CONVERGED = {"tolerance": 1e-6, "iterations": 1500}
@@ -145,8 +145,8 @@ def test_without_drops_total_variation_never_rises(seed, weight, noise, shrinkag
 def test_constant_images_are_fixed_points(level):
     images = torch.full((2, 3, 11, 8), level)
     rows = torch.arange(2)
-    torch.testing.assert_close(TVMinimization(drop=0).purify(images, rows=rows, seed=0), images, rtol=0, atol=1e-6)
-    found = TVMinimization(drop=0.5, tolerance=1e-7, iterations=500).purify(images, rows=rows, seed=0)
+    torch.testing.assert_close(TVMinimization(drop=0).transform(images, rows, 0, {}), images, rtol=0, atol=1e-6)
+    found = TVMinimization(drop=0.5, tolerance=1e-7, iterations=500).transform(images, rows, 0, {})
     torch.testing.assert_close(found, images, rtol=0, atol=1e-4)
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from nndefense.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, InputError
 from nndefense.features.extract import FeatureExtractor, extract_features, finite_rows
 from nndefense.features.layers import available_layers, default_layers, find_block, parse_layer
-from nndefense.features.pooling import pool_features, pool_side, pooled_dimension
+from nndefense.features.pooling import pool_features, pool_side
 from nndefense.models.build import build_model, freeze
 from nndefense.models.predict import predict_softmax
 
@@ -171,7 +171,7 @@ def test_pooling_equals_plain_average_pooling_where_the_ratio_is_an_integer():
 
 def test_pooling_is_capped_by_the_map():
     maps = torch.rand(2, 3, 2, 5)
-    assert pool_features(maps, 4).shape[1] == pooled_dimension(3, 2, 5, 4) == 3 * 2 * 4
+    assert pool_features(maps, 4).shape[1] == 3 * 2 * 4
     assert torch.equal(pool_features(maps, 9), maps.flatten(1))
 
 

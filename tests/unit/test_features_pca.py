@@ -9,7 +9,7 @@ from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA as SklearnPCA
 from sklearn.decomposition import IncrementalPCA
 
-from nndefense.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, InputError
 from nndefense.features.pca import Moments, as_torch, fit_pca, fit_pca_randomized
 
 

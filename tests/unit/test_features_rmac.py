@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nndefense.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, InputError
 from nndefense.features.bits import pack_signs
 from nndefense.features.extract import FeatureExtractor, extract_features, finite_rows
 from nndefense.features.layers import find_block

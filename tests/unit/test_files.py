@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nndefense import files
-from nndefense.errors import FileFault
+from nndefense.core import files
+from nndefense.core.errors import FileFault
 
 
 def flip_bit(path: Path, offset: int) -> None:
@@ -138,7 +138,7 @@ def test_error_while_writing_keeps_the_old_file(tmp_path):
 def test_killed_writer_leaves_no_final_name_and_its_rest_is_cleared(tmp_path):
     program = textwrap.dedent(f"""
         import os, signal
-        from nndefense import files
+        from nndefense.core import files
         with files.atomic({str(tmp_path / "a.npy")!r}) as temporary:
             temporary.write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 from torchvision import datasets, transforms
 
-from nndefense.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, InputError
 from nndefense.images.decode import Undecodable, decode
 from nndefense.images.folder import Folder
 
@@ -263,8 +263,9 @@ def test_size_none_needs_a_readable_square_image(tmp_path):
 
 def test_threads_do_not_change_the_result(tmp_path):
     root = write(tmp_path, {f"{i}.png": encode(photo(20 + i, 30), "PNG") for i in range(12)})
-    one, many = (Folder(root, size=16, threads=threads).read(range(12)).images for threads in (1, 6))
-    assert np.array_equal(one, many)
+    one, many = Folder(root, size=16), Folder(root, size=16)
+    one.threads, many.threads = 1, 6
+    assert np.array_equal(one.read(range(12)).images, many.read(range(12)).images)
 
 
 def test_missing_and_empty_roots_say_what_is_expected(tmp_path):

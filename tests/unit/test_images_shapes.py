@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nndefense.errors import ConfigError, InputError
-from nndefense.images.registry import open_image_set
+from nndefense.core.errors import ConfigError, InputError
+from nndefense.core.options import read_options
+from nndefense.core.registry import make
+from nndefense.images import KINDS
 from nndefense.images.shapes import CHUNK, Shapes
 from nndefense.images.shapes_draw import box, circle, convex, hsv_to_rgb, star
 from nndefense.images.shapes_random import Draws
@@ -127,14 +129,22 @@ def test_rows_out_of_range_are_refused(rows):
 
 
 def test_registry_opens_and_refuses():
-    options = {"seed": 1, "first": 0, "rows": 5, "content": "task"}
-    assert len(open_image_set("shapes", **options)) == 5
-    with pytest.raises(ConfigError, match=r"'lmdb'; allowed: shapes, folder, torchvision"):
-        open_image_set("lmdb")
+    options = {"first": 0, "rows": 5}
+    assert len(make("image set", KINDS, "shapes", options)) == 5
+    with pytest.raises(ConfigError, match=r"'lmdb' is unknown; allowed: shapes, folder, torchvision"):
+        make("image set", KINDS, "lmdb", {})
     with pytest.raises(ConfigError, match=r"no option 'noise'; allowed: seed, first"):
-        open_image_set("shapes", noise=1, **options)
-    with pytest.raises(ConfigError, match="needs the option 'content'"):
-        open_image_set("shapes", seed=1, first=0, rows=5)
+        make("image set", KINDS, "shapes", {"noise": 1, **options})
+    with pytest.raises(ConfigError, match="needs the option 'rows'"):
+        make("image set", KINDS, "shapes", {"first": 0})
+
+
+def test_declared_defaults_are_those_of_the_class():
+    drawn = Shapes(first=0, rows=5)
+    declared = read_options("nndefense.images.shapes:Shapes")
+    assert {name: default for name, (_, default) in declared.items() if default is not ...} == {
+        name: getattr(drawn, name) for name in ("seed", "content", "task_share", "tag_noise", "size")
+    }
 
 
 def test_random_numbers_fill_their_range():

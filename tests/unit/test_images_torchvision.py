@@ -4,6 +4,7 @@ import gzip
 import io
 import pickle
 import struct
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision import datasets
 
-from nndefense.errors import ConfigError, InputError
-from nndefense.images.registry import open_image_set
-from nndefense.images.torchvision_set import TorchvisionSet
+from nndefense.core.errors import ConfigError, InputError
+from nndefense.core.options import read_options
+from nndefense.images.torchvision_set import SOURCES, TorchvisionSet
 
 RNG = np.random.default_rng(0)
 NAMES = [f"thing {i}" for i in range(10)]
@@ -45,7 +46,7 @@ def write_cifar(root, images, labels, label_key="labels", folder="cifar-10-batch
 def test_cifar(tmp_path, unchecked, name, label_key, folder, batch):
     images = RNG.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     write_cifar(tmp_path, images, [3, 0, 9, 3, 1], label_key, folder, batch)
-    ours = open_image_set("torchvision", name=name, root=str(tmp_path), split="test")
+    ours = TorchvisionSet(name=name, root=str(tmp_path), split="test")
     manifest = ours.manifest()
     assert np.array_equal(ours.read([4, 0]).images, images[[4, 0]])
     assert manifest["label"].tolist() == [3, 0, 9, 3, 1]
@@ -71,7 +72,7 @@ def test_svhn_splits_and_ranges(tmp_path, unchecked, split):
     content = {"X": images.transpose(1, 2, 3, 0), "y": digits}
     savemat(tmp_path / f"{split}_32x32.mat", content, do_compression=True)
     options = {"name": "SVHN", "root": str(tmp_path), "split": split}
-    used, held_out = (open_image_set("torchvision", **options, **part) for part in ({"rows": 4}, {"first": 4}))
+    used, held_out = (TorchvisionSet(**options, **part) for part in ({"rows": 4}, {"first": 4}))
     assert (len(used), len(held_out)) == (4, 3)
     assert np.array_equal(np.concatenate([used.read(range(4)).images, held_out.read(range(3)).images]), images)
     assert used.pixels.flags.owndata  # a view would keep the whole split in memory
@@ -91,7 +92,7 @@ def test_ranges_beyond_the_split_are_refused(tmp_path, unchecked, first, rows):
 def test_a_range_of_cifar(tmp_path, unchecked):
     images = RNG.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     write_cifar(tmp_path, images, [3, 0, 9, 3, 1])
-    ours = open_image_set("torchvision", name="CIFAR10", root=str(tmp_path), split="test", first=1, rows=3)
+    ours = TorchvisionSet(name="CIFAR10", root=str(tmp_path), split="test", first=1, rows=3)
     assert np.array_equal(ours.read([0, 2]).images, images[[1, 3]])
     assert ours.manifest()["label"].tolist() == [0, 9, 3]
 
@@ -196,3 +197,10 @@ def test_a_download_that_fails_is_the_same_line(tmp_path, monkeypatch):
 def test_wrong_options_are_refused(tmp_path, options, words):
     with pytest.raises(ConfigError, match=words):
         TorchvisionSet(root=str(tmp_path), **options)
+
+
+def test_declared_sets_and_splits_are_those_that_can_be_opened():
+    declared = read_options("nndefense.images.torchvision_set:TorchvisionSet")
+    names, splits = (get_args(get_args(declared[key][0])[0]) for key in ("name", "split"))
+    assert names == tuple(SOURCES)
+    assert set(splits) == {split for source in SOURCES.values() for split in source.splits}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from nndefense.errors import ConfigError
+from nndefense.core.errors import ConfigError
 from nndefense.models.build import build_model, freeze
 from nndefense.models.cifar_resnet import BasicBlock
 from nndefense.models.standardize import Standardized

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from nndefense.errors import ConfigError, InputError, NNDefenseError
+from nndefense.core.errors import ConfigError, InputError, NNDefenseError
 from nndefense.models.augment import random_crops
 from nndefense.models.batching import in_batches, is_out_of_memory
 from nndefense.models.build import build_model

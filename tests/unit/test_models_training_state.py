@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nndefense.errors import FileFault, InputError
+from nndefense.core.errors import FileFault, InputError
 from nndefense.models.build import build_model
 from nndefense.models.train import train
 from nndefense.models.training_files import read_state, write_state

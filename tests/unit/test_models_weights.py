@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nndefense.errors import FileFault
+from nndefense.core.errors import FileFault
 from nndefense.models.build import build_model
 from nndefense.models.weights import apply_weights, describe_state, load_weights, network_state
 

@@ -6,26 +6,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from nndefense.errors import FileFault, InputError
-from nndefense.report.fig5 import draw_fig5, select_fig5
+from nndefense.axes.queries import Pack
+from nndefense.core.errors import FileFault, InputError
+from nndefense.evaluation.rows import AXES, accuracy_row, format_rows, read_rows, write_rows
+from nndefense.report.figures.fig5 import draw_fig5, select_fig5
 from nndefense.report.names import thousands
 from nndefense.report.select import only
 from nndefense.report.sheet import arrange, choose_rows
 from nndefense.report.style import figure_bytes, shades
-from nndefense.report.table1 import as_latex, as_markdown, select_table1
-from nndefense.retrieval.accuracy import AXES, accuracy_row
-from nndefense.retrieval.queries import query_axes
-from nndefense.retrieval.rows import format_rows, read_rows, write_rows
+from nndefense.report.tables.table1 import as_latex, as_markdown, select_table1
 
-BASE = {
-    "attack": "pgd",
-    "space": "raw01",
-    "epsilon": 0.06,
-    "features": "conv_4_1",
-    "neighbors": 50,
-    "weighting": "CBW-D",
-    "combination": "soft",
-}
+from .synthetic import PARAMS
+
 QUERIES = ["clean", *(f"raw01/{s}/pgd/eps-{e}" for s in ("gray_box", "black_box") for e in ("0.02", "0.06"))]
 
 
@@ -39,7 +31,7 @@ def make_row(correct: int, **axes) -> dict:
 def rows() -> list[dict]:
     made = []
     for place, name in enumerate(QUERIES):
-        queries = query_axes(name)
+        queries = next(iter(Pack.parse(name))).columns()
         nothing = dict.fromkeys(("pool", "features", "weighting", "combination", "defense"), "none")
         made.append(make_row(80 - 15 * place, size=0, neighbors=0, **nothing, **queries))
         for pool, size, k, weighting, combination in itertools.product(
@@ -69,12 +61,12 @@ def test_damaged_rows_name_the_file(rows, tmp_path):
     with pytest.raises(FileFault, match=r"rows\.csv"):
         read_rows(path)
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(FileFault, match="has columns"):
+    with pytest.raises(FileFault, match="columns"):
         read_rows(path)
 
 
 def test_figure_5_selects_base_values_and_pools_of_several_sizes(rows):
-    chosen = select_fig5(rows, BASE)
+    chosen = select_fig5(rows, PARAMS)
     defended = [row for row in chosen if row["defense"] == "knn"]
     assert {(row["neighbors"], row["weighting"], row["combination"]) for row in defended} == {(50, "CBW-D", "soft")}
     assert {row["pool"] for row in defended} == {"All", "Targeted"}
@@ -83,8 +75,8 @@ def test_figure_5_selects_base_values_and_pools_of_several_sizes(rows):
 
 
 def test_figure_5_draws_every_accuracy_and_interval(rows):
-    chosen = select_fig5(rows, BASE)
-    figure = draw_fig5(chosen, BASE)
+    chosen = select_fig5(rows, PARAMS)
+    figure = draw_fig5(chosen, PARAMS)
     panels = figure.axes
     assert [axes.get_title() for axes in panels] == ["Gray box", "Black box"]
     for axes, setting in zip(panels, ("gray_box", "black_box"), strict=True):
@@ -104,13 +96,13 @@ def test_figure_5_draws_every_accuracy_and_interval(rows):
 
 def test_figure_5_needs_more_than_one_size(rows):
     with pytest.raises(InputError, match="no pool has more than one size"):
-        select_fig5([row for row in rows if row["size"] in (0, 500, 700)], BASE)
+        select_fig5([row for row in rows if row["size"] in (0, 500, 700)], PARAMS)
 
 
 def test_figures_with_equal_data_have_equal_bytes(rows):
-    chosen = select_fig5(rows, BASE)
+    chosen = select_fig5(rows, PARAMS)
     for kind in ("pdf", "png"):
-        first, second = (figure_bytes(draw_fig5(chosen, BASE), kind) for _ in range(2))
+        first, second = (figure_bytes(draw_fig5(chosen, PARAMS), kind) for _ in range(2))
         assert first == second
     plt.close("all")
 
@@ -122,23 +114,24 @@ def test_colours_keep_their_order_in_grey():
 
 
 def test_table_1_has_the_papers_shape(rows):
-    chosen = select_table1(rows, BASE)
+    chosen = select_table1(rows, PARAMS)
     assert {row["size"] for row in chosen if row["pool"] in ("All", "Targeted")} == {1000}
     assert {row["epsilon"] for row in chosen} == {0.0, 0.06}
     model = {"name": "resnet20", "architecture": "cifar_resnet20", "accuracy": 0.9, "ci_low": 0.8, "ci_high": 0.95}
     provenance = {"trained_on": "shapes_train", "images": 6000}
-    text = as_markdown(chosen, BASE, [{**model, "n": 100, "provenance": provenance}])
+    text = as_markdown(chosen, PARAMS, [{**model, "n": 100, "provenance": provenance}])
     lines = text.splitlines()
     header = next(line for line in lines if line.startswith("| Database"))
     assert header.count("|") == 11
     assert [cell.strip() for cell in header.split("|")[2:5]] == ["Clean UW", "Clean CBW-E", "Clean CBW-D"]
     first = only(chosen, pool="Targeted", setting="clean", weighting="CBW-D")
     cell = f"{first['accuracy']:.3f} [{first['ci_low']:.3f}, {first['ci_high']:.3f}]"
-    assert any(line.startswith("| Targeted-1k (conv_4_1)") and f"**{cell}**" in line for line in lines)
+    assert any(line.startswith("| Targeted-1k (conv_4_1)") and f"| {cell} |" in line for line in lines)
+    assert "**" not in text, "with 100 images no database is better than another beyond noise"
     assert "n = 100" in text
     assert "trained here on 6,000 images of shapes_train" in text
     assert any(line.startswith("| No defence | 0.800 [") for line in lines)
-    latex = as_latex(chosen, BASE)
+    latex = as_latex(chosen, PARAMS)
     assert latex.count("\\multicolumn{3}{c}") == 3
     assert "Targeted-1k (conv\\_4\\_1)" in latex
 

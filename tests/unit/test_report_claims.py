@@ -4,24 +4,26 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nndefense.errors import InputError
-from nndefense.report.claims import CLAIMS, as_markdown, headlines
-from nndefense.report.claims_tables import AT_LEAST, POSITIVE
-from nndefense.report.effects import line_weights, minus, r_squared
-from nndefense.report.judge import COLUMNS, Claim, Region, judge, resampled_accuracies
-from nndefense.report.outcomes import Cell
-from nndefense.retrieval.bootstrap import paired_bootstrap
-from nndefense.retrieval.rows import format_rows
+from nndefense.axes.cells import Cell
+from nndefense.core.errors import InputError
+from nndefense.evaluation.rows import format_rows
+from nndefense.report.claims.catalog import CLAIMS as ALL_CLAIMS
+from nndefense.report.claims.effects import line_weights, minus, r_squared
+from nndefense.report.claims.judge import COLUMNS, Claim, Region, judge, resampled_accuracies
+from nndefense.report.claims.tables import AT_LEAST, POSITIVE
+from nndefense.report.claims.verdicts import claims_latex, claims_markdown, headlines, tally_entries, verdict_text
 
-from .synthetic import BASE, OTHERS, expected, outcomes
+from .synthetic import OTHERS, PARAMS, expected, outcomes
 
+# Those on the l-infinity comparison are tested with its table.
+CLAIMS = [claim for claim in ALL_CLAIMS if claim.id[0] != "R"]
 IDS = [claim.id for claim in CLAIMS]
 
 
 def verdicts(value, **options) -> dict[str, set[str]]:
     """Verdicts of every claim's headlines where all images have a correctness of `value`(cell)."""
     found: dict[str, set[str]] = {}
-    for row, _ in headlines(judge(CLAIMS, outcomes(value, 1000), BASE, resamples=300, **options)):
+    for row, _ in headlines(judge(CLAIMS, outcomes(value, 1000), PARAMS, resamples=300, **options)):
         found.setdefault(row["id"], set()).add(row["verdict"])
     return found
 
@@ -74,20 +76,20 @@ def test_saturation_and_linearity_can_fail():
 
 def test_claims_without_rows_are_not_tested():
     bare = {cell: right for cell, right in outcomes(n=50).items() if cell.defense == "none"}
-    rows = judge(CLAIMS, bare, BASE, resamples=50)
+    rows = judge(CLAIMS, bare, PARAMS, resamples=50)
     assert [row["id"] for row in rows] == IDS
     assert {(row["verdict"], row["effect"], row["n"]) for row in rows} == {("not tested", "", 0)}
-    assert [row["id"] for row in judge(CLAIMS, {}, BASE, resamples=50)] == IDS
+    assert [row["id"] for row in judge(CLAIMS, {}, PARAMS, resamples=50)] == IDS
 
 
 def test_claims_of_other_attacks_need_rows_of_them():
     found = {cell: right for cell, right in outcomes(n=100).items() if cell.attack in ("none", "pgd")}
-    tested = {row["id"] for row in judge(CLAIMS, found, BASE, resamples=50) if row["verdict"] != "not tested"}
+    tested = {row["id"] for row in judge(CLAIMS, found, PARAMS, resamples=50) if row["verdict"] != "not tested"}
     assert {name.partition(".")[0] for name in tested} == {"T1", "T2", "T4", "F3", "F4", "F5"}
 
 
 def test_comparisons_are_of_the_cells_they_name():
-    rows = judge(CLAIMS, outcomes(n=2000), BASE, resamples=50)
+    rows = judge(CLAIMS, outcomes(n=2000), PARAMS, resamples=50)
     effects = {(row["id"], row["comparison"]): row["effect"] for row in rows}
     cases = {
         ("T1.cbwd_ge_cbwe_ge_uw", "CBW-D minus CBW-E: Train-2k (conv_4_1), Gray box Δ = 0.06"): 0.02,
@@ -102,8 +104,8 @@ def test_comparisons_are_of_the_cells_they_name():
         ("F4.earlier_smaller_drop", "conv_3_1 minus conv_2_1, clean to Black box Δ = 0.06"): 0.4 * 0.06,
         ("F5.slope_gt_0", "All, Gray box Δ = 0.02"): 0.02,
         ("F5.targeted_minus_all", "Targeted minus All, N = 1k, Clean"): 0.02,
-        ("F6b.acc_down_in_size", "Δ = 0.06"): 0.2 * 3 / 12,
-        ("F6c.acc_down_in_overlap", "Δ = 0.02"): 0.2,
+        ("F6b.acc_down_in_size", "PGD-FS, Δ = 0.06"): 0.2 * 3 / 12,
+        ("F6c.acc_down_in_overlap", "PGD-FS, Δ = 0.02"): 0.2,
     }
     for key, effect in cases.items():
         assert effects[key] == pytest.approx(effect, abs=1.1e-3), key
@@ -138,10 +140,13 @@ def test_interval_agrees_with_scipy_and_with_the_multinomial_bootstrap():
         (first.astype(float), second.astype(float)), lambda a, b, axis: a.mean(axis) - b.mean(axis), paired=True,
         vectorized=True, n_resamples=20000, method="percentile", rng=np.random.default_rng(5),
     ).confidence_interval  # fmt: skip
-    other = paired_bootstrap(first, second, seed=7, resamples=20000)
+    # How many of a resample's images each alone got right is a multinomial draw.
+    alone = [(first & ~second).mean(), (second & ~first).mean()]
+    draws = np.random.default_rng(7).multinomial(150, [*alone, 1 - sum(alone)], size=20000)
+    other = np.quantile((draws[:, 0] - draws[:, 1]) / 150, [0.025, 0.975])
     assert row["effect"] == pytest.approx(first.mean() - second.mean())
     # A difference moves in steps of 1/n; quantiles of two runs may be a step apart.
-    for ends in (reference, other[1:]):
+    for ends in (reference, other):
         assert [row["ci_low"], row["ci_high"]] == pytest.approx(list(ends), abs=1 / 150 + 1e-9)
 
 
@@ -216,7 +221,7 @@ def test_slopes_and_straightness_are_those_of_other_libraries():
 
 
 def test_headlines_pool_what_is_of_one_kind():
-    rows = judge(CLAIMS, outcomes(n=200), BASE, resamples=100)
+    rows = judge(CLAIMS, outcomes(n=200), PARAMS, resamples=100)
     assert sum(len(singles) for _, singles in headlines(rows)) == sum(row["pooled"] <= 1 for row in rows)
     for row, singles in headlines(rows):
         assert {single["id"] for single in singles} == {row["id"]}
@@ -232,8 +237,8 @@ def test_claims_as_text():
         return expected(cell) + 0.1 * (cell.neighbors == 100)
 
     found = {cell: right for cell, right in outcomes(value, 500).items() if cell.attack in ("none", "pgd")}
-    rows = judge(CLAIMS, found, BASE, resamples=200)
-    text = as_markdown(rows, CLAIMS, "About this run.")
+    rows = judge(CLAIMS, found, PARAMS, resamples=200)
+    text = claims_markdown(rows, CLAIMS, "About this run.")
     lines = text.splitlines()
     for claim in CLAIMS:
         assert any(line.startswith(f"| `{claim.id}` {claim.text} |") for line in lines)
@@ -249,6 +254,52 @@ def test_claims_as_text():
     assert len(format_rows(rows, COLUMNS).splitlines()) == len(rows) + 1
 
 
+def entry(verdict: str, *singles: str) -> tuple[dict, list[dict]]:
+    row = {"id": "X.x", "verdict": verdict, "pooled": max(1, len(singles))}
+    return row, [{"verdict": one} for one in singles] or [row]
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (entry("supported"), "supported"),
+        (entry("not tested"), "not tested"),
+        (entry("supported", "supported", "inconclusive"), "supported"),
+        (
+            entry("supported", *["supported"] * 6, *["contradicted"] * 2),
+            "supported on average; 2 of 8 comparisons contradicted",
+        ),
+        (entry("contradicted", "contradicted", "supported"), "contradicted on average; 1 of 2 comparisons supported"),
+        (entry("inconclusive", "contradicted", "supported"), "inconclusive"),
+    ],
+)
+def test_a_verdict_on_average_says_so(found, text):
+    assert verdict_text(found) == text
+
+
+def test_verdicts_on_average_are_counted():
+    entries = [entry("supported"), entry("supported", "supported", "contradicted"), entry("not tested")]
+    assert tally_entries(entries) == "2 supported (1 of them only on average), 1 not tested"
+    assert tally_entries(entries[:1]) == "1 supported"
+
+
+def test_a_mean_hides_no_single_comparison():
+    def value(cell: Cell) -> float:
+        # One database of six is better with uniform weights.
+        odd = (cell.pool, cell.size, cell.features) == ("Train", 2000, "conv_4_1")
+        return expected(cell) + 0.1 * (odd and cell.weighting == "UW")
+
+    rows = judge(CLAIMS[:1], outcomes(value, 1000), PARAMS, resamples=200)
+    assert {row["verdict"] for row, _ in headlines(rows)} == {"supported"}
+    text = claims_markdown(rows, CLAIMS, "About.")
+    assert "| **supported on average; 3 of 18 comparisons contradicted** |" in text
+    assert "In all: 2 supported (1 of them only on average)." in text
+    table = claims_latex(rows, CLAIMS, "About\nthis.")
+    assert table.startswith("% About this.\n")
+    assert "supported on average; 3 of 18 comparisons contradicted" in table
+    assert "T1.cbwd\\_ge\\_cbwe\\_ge\\_uw" in table
+
+
 def test_a_retrained_defence_counts_by_its_own_gradients_where_they_do_more_harm():
     (claim,) = (claim for claim in CLAIMS if claim.id == "T2.knn_best_gray")
     found = outcomes(n=1000)
@@ -260,7 +311,7 @@ def test_a_retrained_defence_counts_by_its_own_gradients_where_they_do_more_harm
         changed[cell] = np.arange(1000) < 1000 * transfer
         if own is not None:
             changed[cell._replace(setting="gray_box-alp")] = np.arange(1000) < 1000 * own
-        (row,) = judge([claim], changed, BASE, resamples=200)
+        (row,) = judge([claim], changed, PARAMS, resamples=200)
         return row["effect"]
 
     alone = effect(0.0, None)

@@ -2,12 +2,13 @@
 
 import pytest
 
-from nndefense.errors import InputError
-from nndefense.report.names import AttackDatabase, attack_database, attack_name, defense_name, setting_name
+from nndefense.axes.threat import AttackDatabase
+from nndefense.report.grid import row_name
+from nndefense.report.names import attack_database, attack_name, defense_name, setting_name
 from nndefense.report.paper import counterpart, paper_cells, paper_rows
-from nndefense.report.select import layer_depth, main_pool, swept_pools, table_databases, with_clean
+from nndefense.report.select import layer_depth, swept_pools, table_databases, with_clean
 
-from .synthetic import BASE, accuracy_rows
+from .synthetic import PARAMS, accuracy_rows
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def rows() -> list[dict]:
     ("setting", "database", "name"),
     [
         ("white_box-Targeted-8000", AttackDatabase("Targeted", 8000), "White box (Targeted-8k)"),
-        ("white_box-my-pool-500", AttackDatabase("my-pool", 500), "White box (my-pool-500)"),
+        ("white_box-my_pool-500", AttackDatabase("my_pool", 500), "White box (my_pool-500)"),
         (
             "white_box-All-4000-overlap-0.25",
             AttackDatabase("All", 4000, 0.25),
@@ -35,9 +36,13 @@ def test_white_box_settings_name_their_database(setting, database, name):
     assert setting_name(setting) == name
 
 
-def test_unknown_names_stay_readable():
-    assert [attack_name(name) for name in ("cw", "pgd_fs", "square")] == ["CW-L2", "PGD-FS", "SQUARE"]
-    assert [defense_name(name) for name in ("none", "my_defence")] == ["No defence", "my defence"]
+def test_labels_come_with_the_parameters_and_unknown_names_stay_readable():
+    assert [attack_name(name, PARAMS) for name in ("cw", "pgd_fs", "square")] == ["CW-L2", "PGD-FS", "SQUARE"]
+    assert [defense_name(name, PARAMS) for name in ("none", "my_defence")] == ["No defence", "my defence"]
+    assert (attack_name("pgd", {}), defense_name("alp", {})) == ("PGD", "alp")
+    row = {"defense": "alp", "pool": "none", "size": 0, "features": "none"}
+    assert row_name(row, PARAMS) == "ALP"
+    assert row_name(row | {"pool": "All", "size": 2000, "features": "conv_2_1"}, PARAMS) == "ALP All-2k (conv_2_1)"
 
 
 def test_white_box_rows_stay_out_of_tables_and_figures_of_unaware_attacks(rows):
@@ -47,10 +52,7 @@ def test_white_box_rows_stay_out_of_tables_and_figures_of_unaware_attacks(rows):
 
 def test_pools_of_several_sizes_in_their_order(rows):
     assert swept_pools(rows) == ["All", "Targeted"]
-    assert main_pool(rows) == "Targeted"
-    assert main_pool([row for row in rows if row["pool"] == "Train"]) == "Train"
-    with pytest.raises(InputError, match="nearest-neighbour"):
-        main_pool([row for row in rows if row["defense"] == "none"])
+    assert swept_pools([row for row in rows if row["pool"] == "Train"]) == []
 
 
 def test_layers_sort_by_depth():
@@ -59,7 +61,7 @@ def test_layers_sort_by_depth():
 
 
 def test_tables_hold_largest_sizes_with_base_and_rmac_features(rows):
-    chosen = table_databases(rows, BASE, "weighting", "combination")
+    chosen = table_databases(rows, PARAMS, "weighting", "combination")
     names = {(row["pool"], row["size"], row["features"]) for row in chosen}
     sizes = {"Train": 2000, "All": 4000, "Targeted": 4000}
     assert names == {(pool, size, f"conv_4_1{end}") for pool, size in sizes.items() for end in ("", "-RMAC")}
@@ -84,8 +86,11 @@ def test_papers_tables_are_whole():
         (("knn", "Targeted", "conv_4_1-RMAC"), None),
         (("knn", "Elsewhere", "conv_4_1"), None),
         (("image_quilting", "none", "none"), "Image quilting"),
+        (("logit_pairing", "none", "none"), "ALP"),
+        (("racnn", "none", "none"), "RA-CNN (ResNet-18)"),
         (("my_defence", "none", "none"), None),
     ],
 )
 def test_rows_have_the_papers_row_of_their_kind(axes, name):
-    assert counterpart(dict(zip(("defense", "pool", "features"), axes, strict=True))) == name
+    kind, pool, features = axes
+    assert counterpart({"defense": "of_any_name", "pool": pool, "features": features}, kind) == name

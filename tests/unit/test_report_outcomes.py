@@ -1,72 +1,58 @@
-"""Predictions become outcomes of the right cells, for the same images everywhere."""
+"""Files of answers become outcomes of the cells that claims compare, for the same images everywhere."""
 
 import numpy as np
 import pytest
 
-from nndefense.errors import InputError
-from nndefense.files import write_arrays
-from nndefense.report.outcomes import Cell, outcomes_of, read_outcomes, relevant, split_path
+from nndefense.axes.cells import Cell, System
+from nndefense.axes.queries import CLEAN, Pack
+from nndefense.core.errors import InputError
+from nndefense.evaluation.outcomes import read_outcomes, write_predictions
+from nndefense.report.claims.outcomes import cells_of, outcome_rows, outcomes_of, relevant
+from nndefense.report.tables.claims import PIECE
 
-from .synthetic import BASE
+from .synthetic import PARAMS
 
 LABELS = np.array([0, 1, 2, 1])
 ROWS = np.array([3, 5, 8, 9])
-NAME = "raw01/black_box/pgd/eps-0.04"
-COMMON = {"labels": LABELS, "rows": ROWS}
+PACK = Pack.parse("raw01/black_box/pgd/eps-0.02,0.06")
 
 
-def test_names_of_predictions_and_queries_make_the_cell():
-    predictions = COMMON | {
-        "Targeted/500/50/CBW-D/soft": np.array([0, 1, 2, 0], np.int16),
-        "undefended": np.array([-1, 0, 2, 1], np.int16),
-        "image_quilting": np.array([1, 1, 1, 1], np.int16),
-    }
-    found = outcomes_of(predictions, "conv_4_1", NAME)
-    attack = {"attack": "pgd", "setting": "black_box", "space": "raw01", "epsilon": 0.04}
-    knn = Cell("Targeted", 500, "conv_4_1", 50, "CBW-D", "soft", "knn", **attack)
-    none, quilting = (Cell("none", 0, "none", 0, "none", "none", name, **attack) for name in ("none", "image_quilting"))
-    assert {cell: right.tolist() for cell, right in found.items()} == {
-        knn: [True, True, True, False],
-        none: [False, False, True, True],
-        quilting: [False, True, False, True],
-    }
+def system(features: str = "conv_4_1", neighbors: int = 50, weighting: str = "CBW-D") -> System:
+    return System("Targeted", 500, features, neighbors, weighting, "soft", "knn")
 
 
-def test_no_class_is_never_right():
-    predictions = {"labels": np.array([-1, 0]), "rows": np.arange(2), "undefended": np.array([-1, 0])}
-    (right,) = outcomes_of(predictions, "undefended", "clean").values()
-    assert right.tolist() == [False, True]
-
-
-@pytest.mark.parametrize("name", ["Targeted/500/50/CBW-D", "Targeted/many/50/CBW-D/soft", "a/b"])
-def test_other_names_are_refused(name):
-    with pytest.raises(InputError, match=name):
-        outcomes_of(COMMON | {name: LABELS}, "conv_4_1", "clean")
-
-
-def test_paths_name_layer_and_queries():
-    root = "results/cifar10/predictions/r20"
-    assert split_path(f"{root}/conv_4_1-RMAC/{NAME}.npz", root) == ("conv_4_1-RMAC", NAME)
-    assert split_path("predictions/m/undefended/clean.npz", "predictions/m/") == ("undefended", "clean")
-    for path in ("predictions/other/conv_4_1/clean.npz", "predictions/m/clean.npz", "predictions/m/conv_4_1/clean.csv"):
-        with pytest.raises(InputError, match="FEATURES/QUERIES"):
-            split_path(path, "predictions/m")
+def write(path, pack, systems, rows=ROWS) -> None:
+    predicted = {(queries, one): classes for queries in pack for one, classes in systems.items()}
+    write_predictions(path, LABELS, rows, predicted, {queries: np.zeros(len(LABELS)) for queries in pack})
 
 
 def test_files_are_read_into_one_mapping(tmp_path):
-    base = "Targeted/500/50/CBW-D/soft"
-    away = "Targeted/500/10/UW/soft"
-    write_arrays(tmp_path / "conv_4_1" / f"{NAME}.npz", **COMMON, **{base: LABELS, away: LABELS})
-    write_arrays(tmp_path / "undefended" / "clean.npz", **COMMON, undefended=LABELS[::-1])
+    votes = {system(): LABELS, system(neighbors=10, weighting="UW"): LABELS}
+    write(tmp_path / "conv_4_1" / f"{PACK}.npz", PACK, votes)
+    write(tmp_path / "none" / "clean.npz", CLEAN, {System.plain("none"): np.array([-1, 0, 2, 1])})
     paths = [str(path) for path in sorted(tmp_path.rglob("*.npz"))]
-    found = read_outcomes(paths, str(tmp_path), BASE)
-    assert {(cell.features, cell.defense, cell.setting, cell.neighbors) for cell in found} == {
-        ("conv_4_1", "knn", "black_box", 50),
-        ("none", "none", "clean", 0),
+    found = outcomes_of(read_outcomes(paths, str(tmp_path)), PARAMS)
+    assert {(cell.features, cell.defense, cell.setting, cell.neighbors, cell.epsilon) for cell in found} == {
+        ("conv_4_1", "knn", "black_box", 50, 0.02),
+        ("conv_4_1", "knn", "black_box", 50, 0.06),
+        ("none", "none", "clean", 0, 0.0),
     }
-    write_arrays(tmp_path / "conv_3_1" / "clean.npz", labels=LABELS, rows=ROWS + 1, **{base: LABELS})
+    assert found[Cell.of(System.plain("none"), *CLEAN)].tolist() == [False, False, True, True]
+    rows = outcome_rows(found)
+    assert cells_of(rows) == tuple(found)
+    assert rows[0]["pool"] == "Targeted"
+    write(tmp_path / "conv_3_1" / "clean.npz", CLEAN, {system("conv_3_1"): LABELS}, ROWS + 1)
     with pytest.raises(InputError, match=r"conv_3_1/clean\.npz: holds other images"):
-        read_outcomes([*paths, str(tmp_path / "conv_3_1" / "clean.npz")], str(tmp_path), BASE)
+        read_outcomes([*paths, str(tmp_path / "conv_3_1" / "clean.npz")], str(tmp_path))
+
+
+def test_claims_are_a_piece_made_of_answers(tmp_path):
+    write(tmp_path / "conv_4_1" / f"{PACK}.npz", PACK, {system(): LABELS, system(weighting="UW"): LABELS})
+    params = PARAMS | {"dataset": "shapes", "model": "net", "resamples": 20, "root": str(tmp_path), "seed": 1}
+    made = PIECE.make({"predictions": [str(tmp_path / "conv_4_1" / f"{PACK}.npz")]}, params)
+    assert {row["n"] for row in made.rows if row["verdict"] != "not tested"} <= {4}
+    assert "Dataset shapes, model net, n = 4 test images, 20 resamples of them." in made.markdown
+    assert made.latex.count("\\\\\n") == len({row["id"] for row in made.rows}) + 1
 
 
 @pytest.mark.parametrize(
@@ -81,8 +67,9 @@ def test_files_are_read_into_one_mapping(tmp_path):
         ({"features": "conv_2_3", "neighbors": 1}, False),
         ({"neighbors": 1, "combination": "hard"}, False),
         ({"space": "standardized"}, False),
+        ({"space": "linf"}, True),
     ],
 )
 def test_only_cells_that_a_claim_can_compare_are_kept(change, kept):
     cell = Cell("All", 500, "conv_4_1", 50, "CBW-D", "soft", "knn", "pgd", "gray_box", "raw01", 0.04)
-    assert relevant(cell._replace(**change), BASE) is kept
+    assert relevant(cell._replace(**change), PARAMS) is kept

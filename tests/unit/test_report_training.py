@@ -2,10 +2,11 @@
 
 import pytest
 
-from nndefense.errors import FileFault
-from nndefense.models.history import read_history, write_history
+from nndefense.core.errors import FileFault
+from nndefense.evaluation.rows import format_rows
+from nndefense.models.history import write_history
+from nndefense.report.figures.training import PIECE, draw_training, read_history
 from nndefense.report.style import figure_bytes
-from nndefense.report.training import draw_training
 
 
 def history(epochs, start=2.0):
@@ -23,11 +24,24 @@ def test_written_history_comes_back(tmp_path):
         assert row == pytest.approx(expected, rel=1e-5)
 
 
+def test_figure_is_made_of_the_histories_in_their_order(tmp_path):
+    files = [tmp_path / name for name in ("b.csv", "a.csv")]
+    for place, path in enumerate(files):
+        write_history(path, history(2 + place))
+    made = PIECE.make({"histories": list(map(str, files))}, {"models": ["second", "first"]})
+    assert [(row["model"], row["epoch"]) for row in made.rows] == [
+        ("second", "1"), ("second", "2"), ("first", "1"), ("first", "2"), ("first", "3")
+    ]  # fmt: skip
+    text = format_rows(made.rows, made.columns)
+    assert text.splitlines()[2] == "second,2,1,0.6,0.05"
+    assert [text.get_text() for text in made.figure.legends[0].get_texts()] == ["second", "first"]
+
+
 @pytest.mark.parametrize("text", ["", "epoch,loss\n1,2\n", "epoch,loss,accuracy,learning_rate\n1,2,3\n"])
 def test_another_file_is_refused(tmp_path, text):
     path = tmp_path / "training.csv"
     path.write_text(text)
-    with pytest.raises(FileFault, match="no history of a training"):
+    with pytest.raises(FileFault, match="history of a training"):
         read_history(path)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nndefense.errors import ConfigError
+from nndefense.core.errors import ConfigError
 from nndefense.retrieval import WEIGHTINGS
 from nndefense.retrieval.weights import (
     cbw_d,

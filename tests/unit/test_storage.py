@@ -8,16 +8,16 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from nndefense import files
-from nndefense.database.index import build_index, index_to_bytes
+from nndefense.core import files
+from nndefense.core.errors import FileFault, NNDefenseError
+from nndefense.core.skipped import check_skipped, usable
+from nndefense.database.index import build_index, index_to_bytes, open_index
 from nndefense.database.stored_softmax import open_stores
-from nndefense.errors import FileFault, NNDefenseError
 from nndefense.features.pca import Moments, fit_pca
 from nndefense.features.stored_pca import read_pca
 from nndefense.images.description import describe_set, open_described, open_options, read_blocks
 from nndefense.models.build import build_model
 from nndefense.models.checkpoint import open_checkpoint, save_checkpoint
-from nndefense.skipped import check_skipped, usable
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 ABOUT = {"model": "m", "layer": "conv_4_1", "pool": "All", "start": 100, "stop": 150, "skipped": [3, 7]}
@@ -50,7 +50,7 @@ def index(tmp_path):
 
 def test_index_opens_with_the_rows_of_its_codes(index):
     path, pca_id = index
-    opened, rows = script("search_shard").open_index(str(path), pca_id, "m", "conv_4_1", 100)
+    opened, rows = open_index(path, pca=pca_id, model="m", layer="conv_4_1", start=100)
     assert opened.ntotal == len(rows) == 48
     assert rows.tolist() == [row for row in range(100, 150) if row not in (103, 107)]
 
@@ -69,7 +69,7 @@ def test_index_of_something_else_is_refused(index, place, value, message):
     expected = [pca_id, "m", "conv_4_1", 100]
     expected[place] = value
     with pytest.raises(FileFault, match=message):
-        script("search_shard").open_index(str(path), *expected)
+        open_index(path, **dict(zip(("pca", "model", "layer", "start"), expected, strict=True)))
 
 
 def test_zeroed_half_of_an_index_is_refused_before_faiss_reads_it(index):
@@ -77,7 +77,7 @@ def test_zeroed_half_of_an_index_is_refused_before_faiss_reads_it(index):
     whole = path.read_bytes()
     path.write_bytes(whole[:400] + bytes(300) + whole[700:])
     with pytest.raises(FileFault, match="checksum"):
-        script("search_shard").open_index(str(path), pca_id, "m", "conv_4_1", 100)
+        open_index(path, pca=pca_id, model="m", layer="conv_4_1", start=100)
 
 
 def test_ids_of_two_pcas_differ(tmp_path):
@@ -164,7 +164,7 @@ def test_verify_finds_what_snakemake_does_not_see(tmp_path, name, capsys):
     files.write_array(results / "codes.npy", np.ones((100, 4)))
     files.write_arrays(results / "lists.npz", ids=np.arange(500))
     files.write_table(results / "pool.parquet", {"row": np.arange(5000)})
-    verify, command = script("verify"), sys.modules["nndefense.command"]
+    verify, command = script("verify"), sys.modules["nndefense.core.command"]
     arguments = command.parser(None).parse_args([])
     arguments.results = str(results)
     command.run(verify.main, arguments)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import train_model
-from nndefense.command import Job
-from nndefense.files import write_json, write_table
+from nndefense.core.command import Job
+from nndefense.core.files import write_json, write_table
 from nndefense.images.description import describe_set, open_options
 from nndefense.models import training_files
 from nndefense.models.history import read_history
@@ -133,7 +133,7 @@ def test_state_of_other_settings_is_left_out_with_a_line_in_the_log(place, whole
 
 def test_state_of_other_code_is_left_out(place, whole, monkeypatch):
     stop(place, monkeypatch, "code", 2)
-    monkeypatch.setattr(train_model, "file_sha256", lambda file: "edited")
+    monkeypatch.setattr(train_model, "fingerprint", lambda *_: "edited")
     assert "training.state is of other settings, data or software" in place.train("code")
     assert place.content("code") == whole
 

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from nndefense.attacks.noise import random_offsets
+from nndefense.core.seeds import derive_seed
 from nndefense.models.cifar_resnet import CifarResNet
-from nndefense.seeds import derive_seed
 
 from .conftest import TINY, Project
 
@@ -44,7 +44,7 @@ def attack(model, images, labels, epsilon, start, steps):
 def test_rows_without_a_defence_agree_to_the_image(finished: Project, setting: str, attacker: str) -> None:
     results, epsilon = finished.folder / "results", 0.08
     clean = np.load(results / "attacks/clean.npz")
-    images, labels = torch.from_numpy(clean["images"]), torch.from_numpy(clean["labels"])
+    images, labels = torch.from_numpy(clean["clean/images"]), torch.from_numpy(clean["labels"])
     seed = derive_seed(1, "attack", setting, "pgd")
     direction, share = random_offsets(tuple(images.shape), torch.from_numpy(clean["rows"]), seed, 0)
     radius = epsilon * images.flatten(1).norm(dim=1)
@@ -53,16 +53,14 @@ def test_rows_without_a_defence_agree_to_the_image(finished: Project, setting: s
     ours = attack(classifier(finished, attacker), images, labels, epsilon, start, steps)
     name = f"raw01/{setting}/pgd/eps-{epsilon}"
     stored = np.load(results / f"attacks/{name}.npz")
-    np.testing.assert_allclose(stored["images"], ours.numpy(), atol=2e-5)
+    np.testing.assert_allclose(stored[f"{epsilon}/images"], ours.numpy(), atol=2e-5)
     delta = (ours - images).flatten(1).norm(dim=1) / images.flatten(1).norm(dim=1)
-    np.testing.assert_allclose(stored["delta_raw01"], delta, rtol=1e-3)
-    assert stored["delta_raw01"].max() <= epsilon * (1 + 1e-5)
+    np.testing.assert_allclose(stored[f"{epsilon}/delta_raw01"], delta, rtol=1e-3)
+    assert stored[f"{epsilon}/delta_raw01"].max() <= epsilon * (1 + 1e-5)
     with torch.no_grad():
         predicted = classifier(finished, "small")(ours).argmax(1).numpy()
-    np.testing.assert_array_equal(
-        np.load(results / f"predictions/small/undefended/{name}.npz")["undefended"], predicted
-    )
-    (row,) = csv.DictReader((results / f"accuracy/small/undefended/{name}.csv").read_text().splitlines())
+    np.testing.assert_array_equal(np.load(results / f"predictions/small/none/{name}.npz")[f"{epsilon}@none"], predicted)
+    (row,) = csv.DictReader((results / f"accuracy/small/none/{name}.csv").read_text().splitlines())
     assert float(row["accuracy"]) == pytest.approx((predicted == labels.numpy()).mean(), abs=1e-6)
 
 
@@ -80,10 +78,10 @@ def test_votes_agree_with_brute_force(finished: Project) -> None:
     nearest = np.argsort(distances, axis=1)[:, :10]
     merged = np.load(results / f"neighbors/small/conv_4_1/{pool}/merged/clean.npz")
     assert merged["sizes"].tolist() == [60, 120]
-    np.testing.assert_array_equal(np.sort(merged["ids"][1, :, :10]), np.sort(nearest))
+    np.testing.assert_array_equal(np.sort(merged["ids"][0, 1, :, :10]), np.sort(nearest))
     gaps = np.sort(softmax, axis=1)[:, -1:] - softmax
     weights = (gaps**3).sum(1)
     votes = (weights[nearest][..., None] * softmax[nearest]).sum(1)
     stored = np.load(results / "predictions/small/conv_4_1/clean.npz")
-    np.testing.assert_array_equal(stored[f"{pool}/120/10/UW/soft"], softmax[nearest].mean(1).argmax(1))
-    np.testing.assert_array_equal(stored[f"{pool}/120/10/CBW-D/soft"], votes.argmax(1))
+    np.testing.assert_array_equal(stored[f"clean@{pool}/120/10/UW/soft"], softmax[nearest].mean(1).argmax(1))
+    np.testing.assert_array_equal(stored[f"clean@{pool}/120/10/CBW-D/soft"], votes.argmax(1))

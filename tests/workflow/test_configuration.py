@@ -10,8 +10,8 @@ pytestmark = pytest.mark.xdist_group("workflow")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sises": [1]}, "configuration: unknown key 'sises'"),
-        ({"sizes": [100, "many"]}, "sizes.1: 'many' is not of type 'integer'"),
+        ({"sises": [1]}, "unknown key 'sises'; allowed: run, dataset"),
+        ({"sizes": [100, "many"]}, "sizes.1: 'many' is not allowed; allowed: an integer >= 1"),
         ({"target": "huge"}, "target: 'huge' is unknown; allowed: small, other"),
         ({"votes": {"neighbors": [31]}}, "votes.neighbors: 31 exceeds index.neighbors = 30"),
         ({"attacks": {"settings": ["pink_box"]}}, "'pink_box' is not allowed; allowed: gray_box, black_box"),
@@ -26,6 +26,7 @@ def test_bad_key_gets_one_line(finished: Project, changes: dict, message: str) -
     assert done.returncode != 0
     assert len(lines) == 1
     assert message in lines[0]
+    assert lines[0].count("configuration") == 1
     assert "Traceback" not in done.stdout + done.stderr
 
 

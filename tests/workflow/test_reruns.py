@@ -7,7 +7,7 @@ import pytest
 pytestmark = pytest.mark.xdist_group("workflow")
 
 # Tables and figures of the tests' targets.
-REPORT = {"collect_accuracy": 1, "make_table1": 1, "plot_fig5": 1}
+REPORT = {"collect_rows": 1, "make_table1": 1, "plot_fig5": 1}
 
 
 def test_finished_experiment_has_nothing_to_do(finished):
@@ -16,7 +16,7 @@ def test_finished_experiment_has_nothing_to_do(finished):
 
 def test_number_of_neighbors(finished):
     changes = {"votes": {"neighbors": [7]}, "base": {"neighbors": 7}}
-    assert finished.would_run(changes=changes) == {"vote": 5, **REPORT}
+    assert finished.would_run(changes=changes) == {"vote": 5, "measure_rows": 5, **REPORT}
 
 
 def test_weighting_of_tables_and_figures(finished):
@@ -31,7 +31,8 @@ def test_two_numbers_that_swap_places(finished):
         "search_shard": 16,
         "merge_neighbors": 8,
         "vote": 4,
-        "evaluate_undefended": 4,
+        "evaluate_defense": 4,
+        "measure_rows": 8,
         **REPORT,
     }
 
@@ -44,6 +45,7 @@ def test_larger_database(finished):
         "search_shard": 10,
         "merge_neighbors": 10,
         "vote": 5,
+        "measure_rows": 5,
         **REPORT,
     }
 
@@ -51,15 +53,16 @@ def test_larger_database(finished):
 def test_another_layer_costs_a_pass_of_its_own(finished):
     changes = {"features": {"layers": ["conv_4_1", "conv_3_1"]}}
     assert finished.would_run(changes=changes) == {
-        "extract_layer": 4,
-        "extract_query_layer": 5,
+        "extract_features_conv_3_1": 4,
+        "extract_queries_conv_3_1": 5,
         "fit_pca": 2,
         "encode_features": 4,
         "build_index": 4,
         "search_shard": 20,
         "merge_neighbors": 10,
         "vote": 5,
-        "collect_accuracy": 1,
+        "measure_rows": 5,
+        "collect_rows": 1,
     }
 
 
@@ -71,7 +74,8 @@ def test_another_budget(finished):
         "search_shard": 8,
         "merge_neighbors": 4,
         "vote": 2,
-        "evaluate_undefended": 2,
+        "evaluate_defense": 2,
+        "measure_rows": 4,
         **REPORT,
     }
 
@@ -82,41 +86,87 @@ def test_index_factory(finished):
         "search_shard": 20,
         "merge_neighbors": 10,
         "vote": 5,
+        "measure_rows": 5,
         **REPORT,
     }
 
 
-def test_touched_and_edited_plotting_module(again):
-    module = again.folder / "scripts/nndefense/report/fig5.py"
+def edit(project, name: str, text: str) -> None:
+    """Append to a file of the project."""
     time.sleep(1.1)  # file systems and Snakemake may round times to seconds
+    file = project.folder / name
+    file.write_text(file.read_text() + text)
+
+
+def test_comments_docstrings_and_formatting_rerun_nothing(again):
+    library = again.folder / "scripts/nndefense"
+    for name in ("core/files.py", "report/figures/fig5.py", "attacks/pgd.py", "images/base.py", "attacks/__init__.py"):
+        edit(again, f"scripts/nndefense/{name}", "\n\n# a comment\n")
+    edit(again, "scripts/vote.py", "# a comment\n")
+    base = library / "attacks/base.py"
+    base.write_text(base.read_text().replace("import torch\n", "import   torch  # spaced out\n", 1))
+    seeds = library / "core/seeds.py"
+    text = seeds.read_text()
+    seeds.write_text(text.replace('"""', '"""Told otherwise. ', 1))
+    assert seeds.read_text() != text
+    assert again.would_run() == {}
+
+
+def test_touched_and_edited_plotting_module(again):
+    module = again.folder / "scripts/nndefense/report/figures/fig5.py"
+    time.sleep(1.1)
     module.touch()
     assert again.would_run() == {}
-    module.write_text(module.read_text() + "# another look\n")
+    edit(again, "scripts/nndefense/report/figures/fig5.py", "ANOTHER_LOOK = 1\n")
     assert again.would_run() == {"plot_fig5": 1}
 
 
-def test_edits_where_nothing_uses_them(again):
-    time.sleep(1.1)
-    for name in ("scripts/nndefense/retrieval/bootstrap.py", "scripts/nndefense/images/folder.py"):
-        module = again.folder / name
-        module.write_text(module.read_text() + "# a comment\n")
-    registry = again.folder / "scripts/nndefense/attacks/__init__.py"
-    registry.write_text(registry.read_text() + "# a comment\n")
+def test_edited_code_where_nothing_uses_it(again):
+    edit(again, "scripts/nndefense/models/lsh.py", "UNUSED = 1\n")
+    edit(again, "scripts/nndefense/images/folder.py", "UNUSED = 1\n")
     assert again.would_run() == {}
 
 
 def test_edited_attack(again):
-    time.sleep(1.1)
-    module = again.folder / "scripts/nndefense/attacks/pgd.py"
-    module.write_text(module.read_text() + "# a comment\n")
+    edit(again, "scripts/nndefense/attacks/pgd.py", "UNUSED = 1\n")
     assert set(again.would_run()) == {
         "make_attack_set",
         "extract_queries",
         "search_shard",
         "merge_neighbors",
         "vote",
-        "evaluate_undefended",
+        "evaluate_defense",
+        "measure_rows",
         *REPORT,
+    }
+
+
+def test_budgets_in_one_pack_are_made_together(again):
+    """Nested budgets share their jobs, give the same rows, and leave a budget that is added later to itself."""
+    rows = (again.folder / "results/accuracy.csv").read_text().splitlines()
+    together = {"attacks": {"epsilons": [[0.04, 0.08]]}}
+    assert again.would_run(changes=together) == {
+        "make_attack_set": 2,
+        "extract_queries": 2,
+        "search_shard": 8,
+        "merge_neighbors": 4,
+        "vote": 2,
+        "evaluate_defense": 2,
+        "measure_rows": 4,
+        **REPORT,
+    }
+    again.run(changes=together)
+    assert sorted((again.folder / "results/accuracy.csv").read_text().splitlines()) == sorted(rows)
+    added = {"attacks": {"epsilons": [[0.04, 0.08], 0.1]}}
+    assert again.would_run(changes=added) == {
+        "make_attack_set": 2,
+        "extract_queries": 2,
+        "search_shard": 8,
+        "merge_neighbors": 4,
+        "vote": 2,
+        "evaluate_defense": 2,
+        "measure_rows": 4,
+        **REPORT,
     }
 
 
@@ -132,11 +182,12 @@ def test_overlap_grid(again):
         "build_index": 1,
         "search_shard": 1 + 4,  # clean images in the new shard; the new attack set in two shards of two pools
         "gather_knowledge": 1,
-        "make_white_box_set": 1,
+        "make_attack_set": 1,
         "extract_queries": 1,
         "merge_neighbors": 2,
         "vote": 1,
-        "evaluate_undefended": 1,
+        "evaluate_defense": 1,
+        "measure_rows": 2,
         "plot_fig6": 1,
     }
 

@@ -114,7 +114,11 @@ def everything(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_all_tables_and_figures_are_made(everything: Project) -> None:
     project = everything
     results = project.folder / "results"
-    assert {path.stem for path in results.glob("fig*.pdf")} == {f"fig{number}" for number in range(2, 13)}
+    assert {path.stem for path in results.glob("*.pdf")} == {
+        "attacks",
+        "training",
+        *(f"fig{number}" for number in range(1, 13)),
+    }
     for name in ("table1", "table2", "table3", "table4", "claims"):
         assert len((results / f"{name}.csv").read_text().splitlines()) > 3, name
     table2 = (results / "table2.md").read_text()
@@ -132,7 +136,8 @@ def test_report_shows_every_figure_and_table_with_its_caption(everything: Projec
     page = (results / "report.html").read_text()
     (listed,) = re.findall(r"var results = (\{.*\});", page)
     shown = json.loads(listed)
-    figures = [f"fig{number}.{kind}" for number in range(2, 13) for kind in ("png", "csv")]
+    figures = [f"fig{number}.{kind}" for number in range(1, 13) for kind in ("png", "csv")]
+    figures += [f"{name}.{kind}" for name in ("attacks", "training") for kind in ("png", "csv")]
     tables = [
         f"{name}.{kind}" for name in ("table1", "table2", "table3", "table4", "claims") for kind in ("html", "csv")
     ]
@@ -152,5 +157,5 @@ def test_report_shows_every_figure_and_table_with_its_caption(everything: Projec
                 assert claim["claim"] in words
                 assert claim["verdict"] == "not tested" or f"n = {claim['n']}" in words
                 assert claim["claim"] in overview
-    assert overview.count('src="data:image/png;base64,') == 11
+    assert overview.count('src="data:image/png;base64,') == 14
     assert everything.would_run("all", changes=EVERYTHING) == {}
