@@ -41,7 +41,8 @@ def test_object_and_workflow_agree_on_every_query(deployed: Project, name: str) 
     assert logits.shape == (40, 10)
     found = network.neighbors(images)
     np.testing.assert_array_equal(found.ids, merged["ids"][0, 1, :, :10])
-    np.testing.assert_array_equal(found.distances, merged["distances"][0, 1, :, :10])
+    # Convolutions round differently in batches of another size.
+    np.testing.assert_allclose(found.distances, merged["distances"][0, 1, :, :10], rtol=1e-5)
 
 
 def test_predict_names_class_and_neighbours(deployed: Project, tmp_path) -> None:
@@ -61,7 +62,7 @@ def test_predict_names_class_and_neighbours(deployed: Project, tmp_path) -> None
     assert done.returncode == 0, done.stderr
     assert "0 ö.png" in done.stdout
     assert sheet.stat().st_size > 10000
-    said = json.loads(output.read_text())
+    said = json.loads(output.read_text())["images"]
     answers = np.load(deployed.folder / "results/predictions/small/conv_4_1/clean.npz")[f"clean@{CELL}"]
     classes = json.loads((deployed.folder / "results/images/test/set.json").read_text())["class_names"]
     assert len(said) == 5

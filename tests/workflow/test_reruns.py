@@ -67,6 +67,7 @@ def test_another_layer_costs_a_pass_of_its_own(finished):
 
 
 def test_another_budget(finished):
+    """Table 1 is at the base budget."""
     changes = {"attacks": {"epsilons": [0.04, 0.08, 0.1]}}
     assert finished.would_run(changes=changes) == {
         "make_attack_set": 2,
@@ -76,7 +77,8 @@ def test_another_budget(finished):
         "vote": 2,
         "evaluate_defense": 2,
         "measure_rows": 4,
-        **REPORT,
+        "collect_rows": 1,
+        "plot_fig5": 1,
     }
 
 
@@ -166,7 +168,8 @@ def test_budgets_in_one_pack_are_made_together(again):
         "vote": 2,
         "evaluate_defense": 2,
         "measure_rows": 4,
-        **REPORT,
+        "collect_rows": 1,
+        "plot_fig5": 1,
     }
 
 
