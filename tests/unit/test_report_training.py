@@ -4,8 +4,8 @@ import pytest
 
 from nndefense.core.errors import FileFault
 from nndefense.evaluation.rows import format_rows
-from nndefense.models.history import write_history
-from nndefense.report.figures.training import PIECE, draw_training, read_history
+from nndefense.models.history import read_history, write_history
+from nndefense.report.figures.training import PIECE, draw_training
 from nndefense.report.style import figure_bytes
 
 

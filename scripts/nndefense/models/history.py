@@ -23,8 +23,8 @@ def write_history(path: str | Path, history: Sequence[Mapping[str, float]]) -> N
 
 def read_history(path: str | Path) -> list[dict[str, Any]]:
     """The rows of a written history, epochs as integers. FileFault for other columns or a damaged line."""
-    lines = read_csv(path, COLUMNS, "a training's history")
+    lines = read_csv(path, COLUMNS, "a history of a training")
     try:
         return [{name: int(row[name]) if name == "epoch" else float(row[name]) for name in COLUMNS} for row in lines]
     except ValueError as error:
-        raise fault(path, f"is no history of a training ({error})") from error
+        raise fault(path, f"cannot be read as a history of a training ({error})") from error

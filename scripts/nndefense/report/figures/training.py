@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nndefense.core.files import fault
-from nndefense.evaluation.rows import read_csv
-from nndefense.models.history import COLUMNS
+from nndefense.models.history import COLUMNS, read_history
 from nndefense.report.curves import add_legend, handle, looks_of
 from nndefense.report.names import Params
 from nndefense.report.piece import FIGURE, Files, Made, Piece
@@ -21,15 +19,6 @@ if TYPE_CHECKING:
 
 PANELS = {"loss": "Training loss", "accuracy": "Training accuracy"}
 MARKED = 12
-
-
-def read_history(path: str) -> list[dict[str, Any]]:
-    """Rows of a training's history, one an epoch. FileFault for other columns or a damaged line."""
-    try:
-        lines = read_csv(path, COLUMNS, "a history of a training")
-        return [{name: int(text) if name == "epoch" else float(text) for name, text in one.items()} for one in lines]
-    except ValueError as error:
-        raise fault(path, f"cannot be read as a history of a training ({error})") from error
 
 
 def draw_training(histories: Mapping[str, Rows]) -> Figure:

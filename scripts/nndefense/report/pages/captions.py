@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nndefense.core.files import fault
-from nndefense.evaluation.rows import read_csv
+from nndefense.core.files import fault, read_csv
 from nndefense.report.claims.catalog import CLAIMS
 from nndefense.report.claims.judge import COLUMNS
 from nndefense.report.claims.verdicts import effect_text, headlines, tally, tally_entries, verdict_text
