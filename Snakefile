@@ -11,6 +11,8 @@ if "dataset" not in config:
 
 
 include: "rules/common.smk"
+include: "rules/inputs.smk"
+include: "rules/jobs.smk"
 
 
 report: "report/workflow.rst"

@@ -7,51 +7,6 @@ Makes: attacks/{ball}/{threat}/{attack}/eps-{budgets}.npz   images, their distan
 """
 
 
-def attacker(wildcards, file):
-    """A file of the network whose gradients an attack follows."""
-    return f"<results>/models/{attacked_model(CONFIG, Threat.parse(wildcards.threat))}/{file}"
-
-
-def attack_pack(wildcards):
-    """The pack that a job makes."""
-    return Pack.parse(f"{wildcards.ball}/{wildcards.threat}/{wildcards.attack}/eps-{wildcards.budgets}")
-
-
-def attack_job(program, wildcards, **values):
-    """Parameters of a job that runs an attack."""
-    threat = Threat.parse(wildcards.threat)
-    return job(
-        program,
-        ATTACKS[wildcards.attack].target,
-        *architecture_targets(CONFIG, attacked_model(CONFIG, threat)),
-        attack=wildcards.attack,
-        ball=wildcards.ball,
-        batch=CONFIG.attacks.batch,
-        options=method_options(CONFIG, Ball.parse(wildcards.ball), wildcards.attack),
-        **values,
-    )
-
-
-def attack_set_job(wildcards):
-    """Parameters of make_attack_set: those of the attack, of the defence that it attacks, and of all that they need."""
-    pack = attack_pack(wildcards)
-    found, attacked = attack_needs(CONFIG, pack), pack.threat.defense
-    defense = CONFIG.defenses[attacked] if attacked else None
-    return attack_job(
-        "make_attack_set",
-        wildcards,
-        budget=CONFIG.attacks.budget,
-        defense=defense.kind if defense else None,
-        defense_options=defense.options if defense else None,
-        epsilons=list(pack.epsilons),
-        facts=found.facts,
-        readers=found.readers,
-        roles=found.roles,
-        seed=CONFIG.seed,
-        threat=wildcards.threat,
-    )
-
-
 rule find_direction:
     input:
         clean="<results>/attacks/clean.npz",
@@ -105,19 +60,6 @@ rule make_attack_set:
     shell:
         "python {params.job} --clean {input.clean:q} --attacker {input.attacker:q} --target {input.target:q}"
         " --files {input.needs:q} --output {output:q} --threads {threads} --gpus {resources.gpu} --log {log:q}"
-
-
-def knowledge_files(name):
-    """Files of the shards of an attacker's database; name: with {folder} for pool (and layer) and {shard}."""
-
-    def files(wildcards):
-        database = AttackDatabase.parse(wildcards.database)
-        return [
-            f"<results>/{name}".format(pool=database.pool, layer=CONFIG.base.features, model=TARGET, shard=shard)
-            for shard in attacker_shards(CONFIG, database)
-        ]
-
-    return files
 
 
 rule gather_knowledge:

@@ -48,7 +48,7 @@ except NNDefenseError as error:
     raise WorkflowError(f"configuration: {error}") from None
 
 TARGET = CONFIG.target
-RESULTS = "/".join(part for part in ("results", CONFIG.run) if part)
+RESULTS = f"results/{CONFIG.run}" if CONFIG.run else "results"
 ENVIRONMENT = f"../envs/{CONFIG.environment}.yaml"
 FIRST_PASS, *LATER_PASSES = CONFIG.features.passes
 ARCHITECTURES = architecture_targets(CONFIG, *used_models(CONFIG))

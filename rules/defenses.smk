@@ -6,37 +6,6 @@ Makes: predictions/{model}/{defense}/{queries}.npz   as of the votes
 """
 
 
-def kind_of(defense):
-    """The registered kind of a defence."""
-    return NO_DEFENSE if defense == NO_DEFENSE else CONFIG.defenses[defense].kind
-
-
-def defending(wildcards):
-    """The network that a defence asks: the target, or one of its own."""
-    own = None if wildcards.defense == NO_DEFENSE else CONFIG.defenses[wildcards.defense].model
-    return own or TARGET
-
-
-def defense_job(wildcards):
-    """Parameters of evaluate_defense."""
-    kind = kind_of(wildcards.defense)
-    found = defense_needs(CONFIG, kind, packed(wildcards))
-    return job(
-        "evaluate_defense",
-        DEFENSES[kind].target,
-        *architecture_targets(CONFIG, defending(wildcards)),
-        batch=CONFIG.attacks.batch,
-        defense=wildcards.defense,
-        facts=found.facts,
-        kind=kind,
-        options={} if kind == NO_DEFENSE else CONFIG.defenses[wildcards.defense].options,
-        queries_name=wildcards.queries,
-        readers=found.readers,
-        roles=found.roles,
-        seed=CONFIG.seed,
-    )
-
-
 rule sample_patches:
     input:
         description="<results>/images/{set}/set.json",

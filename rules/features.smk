@@ -11,22 +11,6 @@ its own costs a pass of its own and leaves all files that exist alone, without a
 """
 
 
-def extraction(layers, *targets, **values):
-    """Parameters of a forward pass that yields these layers."""
-    common = {"batch": CONFIG.features.batch, "pooled": pooled_sides(CONFIG, layers) or None}
-    return job("extract_features", *ARCHITECTURES, *targets, skip_limit=CONFIG.skip_limit, **common, **values)
-
-
-def extract_shard(layers):
-    """Parameters of a pass over a database shard."""
-    return lambda wildcards: extraction(layers, *pool_targets(wildcards.pool), shard=wildcards.shard)
-
-
-def extract_pack(layers):
-    """Parameters of a pass over a pack of query sets."""
-    return lambda wildcards: extraction(layers, queries_name=wildcards.queries)
-
-
 rule extract_features:
     input:
         model="<results>/models/{model}/model.json",

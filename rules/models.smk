@@ -11,16 +11,6 @@ from nndefense.features.names import is_rmac
 PLAIN_LAYERS = [name for name in CONFIG.features.names if not is_rmac(name)]
 
 
-def weights_file(wildcards):
-    """The file that a model's weights are read from; none where torchvision publishes them.
-
-    A file that is absent is left to the job, which says so: Snakemake takes results that exist for up to date where an
-    input of theirs is missing and nothing makes it.
-    """
-    path = CONFIG.models[wildcards.model].weights
-    return [path] if path and os.path.exists(path) else []
-
-
 rule load_model:
     input:
         file=weights_file,

@@ -7,41 +7,6 @@ Makes: models/{model}/weights.safetensors   the network; retrieval-augmented one
 """
 
 
-def recipe(wildcards):
-    """How a model is trained."""
-    return CONFIG.models[wildcards.model].train
-
-
-def set_file(name, file):
-    """A file of an image set."""
-    return f"<results>/images/{name}/{file}"
-
-
-def descriptions(names):
-    """Descriptions of models, none for none."""
-    names = [names] if isinstance(names, str) else names or []
-    return [f"<results>/models/{name}/model.json" for name in names]
-
-
-def starting_weights(wildcards):
-    """Weights of the models that a model is trained from."""
-    return [f"<results>/models/{name}/weights.safetensors" for name in CONFIG.models[wildcards.model].trained_from]
-
-
-def training_job(program):
-    """Parameters of a rule that trains."""
-    return lambda wildcards: job(
-        program,
-        *training_targets(CONFIG, wildcards.model),
-        batch=CONFIG.features.batch if program == "train_racnn" else None,
-        classes=CONFIG.classes,
-        model=CONFIG.models[wildcards.model].model_dump(),
-        name=wildcards.model,
-        seed=CONFIG.seed,
-        skip_limit=CONFIG.skip_limit,
-    )
-
-
 rule train_model:
     input:
         manifest=lambda wildcards: set_file(recipe(wildcards).images, "manifest.parquet"),

@@ -5,11 +5,6 @@ Makes: predictions/{model}/{layer}/{queries}.npz   predicted classes for every p
 """
 
 
-def queries_file(wildcards):
-    """The file that holds a pack's images."""
-    return f"<results>/attacks/{file_of(CONFIG, packed(wildcards))}.npz"
-
-
 rule vote:
     input:
         queries=queries_file,
