@@ -18,7 +18,6 @@ from nndefense.config import load_config
 from nndefense.core.errors import NNDefenseError
 from nndefense.core.fingerprint import fingerprint
 from nndefense.core.params import Params
-from nndefense.defenses import DEFENSES
 from nndefense.evaluation import KINDS
 from nndefense.flow.databases import attacker_shards, pools_of, shards_of
 from nndefense.flow.models import (

@@ -31,12 +31,13 @@ def extract_pack(layers):
     return lambda wildcards: extraction(layers, queries_name=wildcards.queries)
 
 
-def attack_job(program, wildcards, **values):
+def attack_job(program, wildcards, *targets, **values):
     """Parameters of a job that runs an attack."""
     threat = Threat.parse(wildcards.threat)
     return job(
         program,
         ATTACKS[wildcards.attack].target,
+        *targets,
         *architecture_targets(CONFIG, attacked_model(CONFIG, threat)),
         attack=wildcards.attack,
         ball=wildcards.ball,
@@ -54,6 +55,7 @@ def attack_set_job(wildcards):
     return attack_job(
         "make_attack_set",
         wildcards,
+        *found.targets,
         budget=CONFIG.attacks.budget,
         defense=defense.kind if defense else None,
         defense_options=defense.options if defense else None,
@@ -83,7 +85,7 @@ def defense_job(wildcards):
     found = defense_needs(CONFIG, kind, packed(wildcards))
     return job(
         "evaluate_defense",
-        DEFENSES[kind].target,
+        *found.targets,
         *architecture_targets(CONFIG, defending(wildcards)),
         batch=CONFIG.attacks.batch,
         defense=wildcards.defense,

@@ -118,6 +118,14 @@ def test_needs_are_files_with_a_reader():
     assert defense_needs(CONFIG, "image_quilting").files == ["<results>/patches/shapes_web.npy"]
 
 
+def test_jobs_depend_on_the_code_of_what_they_attack_and_of_its_readers():
+    (attack, *_) = [pack for pack in made_packs(CONFIG) if pack.threat.defense == "racnn_5"]
+    assert "nndefense.defenses.retrained:Retrained" in attack_needs(CONFIG, attack).targets
+    assert {NEEDS["patches"].read, "nndefense.defenses.image_quilting:ImageQuilting"} == set(
+        defense_needs(CONFIG, "image_quilting").targets
+    )
+
+
 def test_pixels_of_neighbours_are_read_for_the_literal_form_only():
     pack = Pack.parse(f"raw01/white_box-Targeted-8000/pgd_pr/{PACK}")
     assert attack_needs(CONFIG, pack).roles == ["knowledge"]

@@ -3,6 +3,8 @@
 Every reader has the arguments (files, facts, network): paths in the order of `nndefense.flow.needs.NEEDS`, small JSON
 values, and the network that is attacked or that defends, on its device; it returns values by the name that components
 know them by. A `PerRow` value is taken anew for the images of a batch.
+
+Every job that attacks or defends depends on this module; readers that use other parts of the library are in `readers`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nndefense.core.errors import InputError
-from nndefense.core.files import read_array, read_arrays, read_json, read_table
+from nndefense.core.files import read_array, read_arrays
 
 Files = Sequence[str]
 Facts = Mapping[str, Any]
@@ -71,43 +73,6 @@ def read_knowledge(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
     """`neighbor_softmax` (B, K, C) and `neighbor_codes` (B, 1, d) of the neighbours in the attacker's database."""
     stored = read_arrays(files[0])
     return {name: _tensors(stored[name]) for name in ("neighbor_softmax", "neighbor_codes")}
-
-
-def read_neighbor_images(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
-    """`neighbor_images` (B, K, 3, H, W) float32 in [0, 1]; files: knowledge, pool, descriptions of its sets."""
-    import torch
-
-    from nndefense.images.pool import PoolReader
-
-    knowledge, pool, *sets = files
-    ids = read_arrays(knowledge, "ids")["ids"]
-    columns = read_table(pool, "set", "row")
-    reader = PoolReader(columns["set"], columns["row"], map(read_json, sets))
-
-    def take(rows: slice) -> Any:
-        pixels = torch.from_numpy(reader.read(ids[rows].ravel()).images)
-        return pixels.unflatten(0, ids[rows].shape).permute(0, 1, 4, 2, 3).float() / 255
-
-    return {"neighbor_images": PerRow(take)}
-
-
-def read_encoder(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
-    """`encode`: images (B, 3, H, W) -> the codes (B, d) that the defence searches with, differentiable."""
-    from nndefense.features.extract import FeatureExtractor
-    from nndefense.features.pca import as_torch
-    from nndefense.features.stored_pca import read_pca
-
-    layer = facts["layer"]
-    mean, projection = as_torch(read_pca(files[0])[0], next(network.parameters()).device)
-    extractor = FeatureExtractor(network, [layer], facts["pooled"], stop_early=True)
-    return {"encode": lambda images: (extractor(images)[0][layer] - mean) @ projection.T}
-
-
-def read_retrieval(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
-    """What `NearestNeighbors` needs; the first file describes the deployed defence, the others are those it names."""
-    from nndefense.defenses.deployed import read_deployed, retrieval_context
-
-    return retrieval_context(read_deployed(files[0]), network)
 
 
 def _tensors(array: Any) -> PerRow:

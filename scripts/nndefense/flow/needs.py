@@ -14,7 +14,8 @@ from nndefense.core.registry import Entry
 from nndefense.defenses import DEFENSES
 from nndefense.flow.queries import file_of, method_options, neighbor_packs
 
-READERS = "nndefense.evaluation.context"
+CONTEXT = "nndefense.evaluation.context"
+READERS = "nndefense.evaluation.readers"
 
 
 @dataclass(frozen=True)
@@ -78,24 +79,28 @@ def _encoder_facts(case: Case) -> dict[str, Any]:
 
 
 NEEDS = {
-    "answers": Need(f"{READERS}:read_answers", _answers),
-    "direction": Need(f"{READERS}:read_direction", _direction),
+    "answers": Need(f"{CONTEXT}:read_answers", _answers),
+    "direction": Need(f"{CONTEXT}:read_direction", _direction),
     "encoder": Need(f"{READERS}:read_encoder", _encoder, _encoder_facts),
-    "knowledge": Need(f"{READERS}:read_knowledge", _knowledge),
+    "knowledge": Need(f"{CONTEXT}:read_knowledge", _knowledge),
     "neighbor_images": Need(f"{READERS}:read_neighbor_images", _neighbor_images),
-    "patches": Need(f"{READERS}:read_patches", _patches),
+    "patches": Need(f"{CONTEXT}:read_patches", _patches),
     "retrieval": Need(f"{READERS}:read_retrieval", lambda case: ["<results>/knn.json"]),
 }
 
 
 @dataclass(frozen=True)
 class Needed:
-    """The needs of a job as inputs of its rule: files and, in parallel, the need that each is for; readers; facts."""
+    """The needs of a job as inputs of its rule: files and, in parallel, the need that each is for; readers; facts.
+
+    Its code depends on `targets`: the components that have the needs, and the readers.
+    """
 
     roles: list[str]
     files: list[str]
     readers: dict[str, str]
     facts: dict[str, Any]
+    targets: list[str]
 
 
 def needed(config: Config, pack: Pack, *entries: Entry) -> Needed:
@@ -108,7 +113,8 @@ def needed(config: Config, pack: Pack, *entries: Entry) -> Needed:
         files += paths
         if paths and (values := NEEDS[name].facts(case)):
             facts[name] = values
-    return Needed(roles, files, {name: NEEDS[name].read for name in dict.fromkeys(roles)}, facts)
+    readers = {name: NEEDS[name].read for name in dict.fromkeys(roles)}
+    return Needed(roles, files, readers, facts, [*(entry.target for entry in entries), *readers.values()])
 
 
 def attack_needs(config: Config, pack: Pack) -> Needed:
