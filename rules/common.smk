@@ -12,17 +12,20 @@ sys.path.insert(0, str(BASE.resolve() / "scripts"))
 from nndefense.attacks import ATTACKS
 from nndefense.axes.ball import BALLS, Ball
 from nndefense.axes.cells import NO_DEFENSE
-from nndefense.axes.queries import CLEAN, Pack
-from nndefense.axes.threat import AttackDatabase, Threat
+from nndefense.axes.queries import CLEAN, WORST, Pack
+from nndefense.axes.threat import ADAPTIVE, AttackDatabase, Threat
 from nndefense.config import load_config
 from nndefense.core.errors import NNDefenseError
 from nndefense.core.fingerprint import fingerprint
 from nndefense.core.params import Params
-from nndefense.evaluation import KINDS
+from nndefense.defenses import DEFENSES
+from nndefense.evaluation import KINDS, SUMMARIES
 from nndefense.flow.databases import attacker_shards, pools_of, shards_of
 from nndefense.flow.models import (
     architecture_targets,
     curves,
+    defense_kind,
+    defense_options,
     image_targets,
     trained_models,
     training_targets,
@@ -30,6 +33,7 @@ from nndefense.flow.models import (
 )
 from nndefense.flow.needs import NEEDS, attack_needs, defense_needs, pooled_sides
 from nndefense.flow.queries import (
+    attacked_defense,
     attacked_model,
     defense_packs,
     file_of,
@@ -37,9 +41,11 @@ from nndefense.flow.queries import (
     made_packs,
     method_options,
     neighbor_packs,
+    other_databases,
+    tried_packs,
     undefended_packs,
 )
-from nndefense.flow.rows import PREDICTIONS, all_files
+from nndefense.flow.rows import PREDICTIONS, all_files, summary_files, system_answers
 
 try:
     CONFIG = load_config(config)
@@ -120,8 +126,9 @@ wildcard_constraints:
         )
     ),
     ball=one_of(BALLS),
-    threat=r"(gray|black|white)_box(-[\w.-]+)?",
+    threat=r"((gray|black|white)_box|adaptive)(-[\w.-]+)?",
     database=r"\w+-\d+(-overlap-[0-9.e-]+)?",
     attack=one_of(ATTACKS),
     defense=one_of([NO_DEFENSE, *CONFIG.defenses]),
     kind=one_of(KINDS),
+    summary=one_of(SUMMARIES),

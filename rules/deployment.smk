@@ -1,27 +1,17 @@
-"""The nearest-neighbour defence as something to use: `nndefense predict`, and `nndefense.load` for other libraries.
+"""Defences as something to use: `nndefense predict`, `nndefense.load` for other libraries, and `nndefense rescore`.
 
-Needs: models/, pca/, index/, codes/, softmax/ and images of the base values' database.
-Makes: knn.json   what the deployed defence consists of
+Needs: models/, pca/, index/, codes/, softmax/ and images of the base values' database; what each defence needs.
+Makes: knn.json                    what the deployed nearest-neighbour defence consists of
+       attackers/{database}.json   the same of an attacker who has another database
+       systems/{defense}.json      what answers images in this run, of every defence
 """
 
-DEPLOYED = {"layer": CONFIG.base.features, "pool": CONFIG.base.pool, "model": TARGET}
-SHARDS = shards_of(CONFIG, CONFIG.base.pool)
+from nndefense.axes.cells import NEIGHBORS
 
 
 rule describe_defense:
     input:
-        model="<results>/models/{model}/model.json".format(**DEPLOYED),
-        weights="<results>/models/{model}/weights.safetensors".format(**DEPLOYED),
-        pca="<results>/pca/{model}/{layer}/{pool}.npz".format(**DEPLOYED),
-        index=["<results>/index/{model}/{layer}/{pool}/".format(**DEPLOYED) + f"{shard}.faiss" for shard in SHARDS],
-        codes=["<results>/codes/{model}/{layer}/{pool}/".format(**DEPLOYED) + f"{shard}.npy" for shard in SHARDS],
-        softmax=["<results>/softmax/{model}/{pool}/".format(**DEPLOYED) + f"{shard}.npy" for shard in SHARDS],
-        confidences=[
-            "<results>/softmax/{model}/{pool}/".format(**DEPLOYED) + f"{shard}.weights.npy" for shard in SHARDS
-        ],
-        pool="<results>/pools/{pool}.parquet".format(**DEPLOYED),
-        sets=[f"<results>/images/{name}/set.json" for name in CONFIG.pools[CONFIG.base.pool].images],
-        task=f"<results>/images/{CONFIG.queries.images}/set.json",
+        **deployed_shards(shards_of(CONFIG, CONFIG.base.pool)),
     output:
         ensure("<results>/knn.json", non_empty=True),
     log:
@@ -48,3 +38,37 @@ rule describe_defense:
         "python {params.job} --model {input.model:q} --pca {input.pca:q} --index {input.index:q}"
         " --codes {input.codes:q} --softmax {input.softmax:q} --weights {input.confidences:q} --pool {input.pool:q}"
         " --sets {input.sets:q} --task {input.task:q} --output {output:q} --log {log:q}"
+
+
+use rule describe_defense as describe_attacker with:
+    input:
+        unpack(lambda wildcards: deployed_shards(attacker_shards(CONFIG, AttackDatabase.parse(wildcards.database)))),
+    output:
+        ensure("<results>/attackers/{database}.json", non_empty=True),
+    log:
+        "<logs>/describe_attacker/{database}.log",
+
+
+rule describe_system:
+    input:
+        model=lambda wildcards: deployed_model(wildcards, "model.json"),
+        weights=lambda wildcards: deployed_model(wildcards, "weights.safetensors"),
+        target=f"<results>/models/{TARGET}/model.json",
+        clean="<results>/attacks/clean.npz",
+        needs=lambda wildcards: system_needs(wildcards).files,
+    output:
+        ensure("<results>/systems/{defense}.json", non_empty=True),
+    log:
+        "<logs>/describe_system/{defense}.log",
+    wildcard_constraints:
+        defense=one_of([NO_DEFENSE, NEIGHBORS, *CONFIG.defenses]),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        job=system_job,
+    shell:
+        "python {params.job} --model {input.model:q} --target {input.target:q} --clean {input.clean:q}"
+        " --files {input.needs:q} --output {output:q} --log {log:q}"

@@ -42,6 +42,37 @@ def attack_pack(wildcards):
     return Pack.parse(f"{wildcards.ball}/{wildcards.threat}/{wildcards.attack}/eps-{wildcards.budgets}")
 
 
+def worst_pack(wildcards):
+    """The pack that a search for the worst case makes."""
+    return Pack.parse(f"{wildcards.ball}/{wildcards.threat}/{WORST}/eps-{wildcards.budgets}")
+
+
+def stored_packs(wildcards):
+    """Packs of attacked images that a defence is tried on before it is attacked."""
+    packs = tried_packs(CONFIG, worst_pack(wildcards).threat.defense)
+    return dict.fromkeys(file_of(CONFIG, pack) for pack in packs)
+
+
+def deployed_shards(shards):
+    """Files of the retrieval by the base values, from a database of these shards."""
+    places = {"layer": CONFIG.base.features, "pool": CONFIG.base.pool, "model": TARGET}
+    parts = {
+        "index": "<results>/index/{model}/{layer}/{pool}/{shard}.faiss",
+        "codes": "<results>/codes/{model}/{layer}/{pool}/{shard}.npy",
+        "softmax": "<results>/softmax/{model}/{pool}/{shard}.npy",
+        "confidences": "<results>/softmax/{model}/{pool}/{shard}.weights.npy",
+    }
+    found = {name: [path.format(shard=shard, **places) for shard in shards] for name, path in parts.items()}
+    return found | {
+        "model": f"<results>/models/{TARGET}/model.json",
+        "weights": f"<results>/models/{TARGET}/weights.safetensors",
+        "pca": "<results>/pca/{model}/{layer}/{pool}.npz".format(**places),
+        "pool": f"<results>/pools/{CONFIG.base.pool}.parquet",
+        "sets": [f"<results>/images/{name}/set.json" for name in CONFIG.pools[CONFIG.base.pool].images],
+        "task": f"<results>/images/{CONFIG.queries.images}/set.json",
+    }
+
+
 def knowledge_files(name):
     """Files of the shards of an attacker's database; name: with {folder} for pool (and layer) and {shard}."""
 
@@ -58,3 +89,14 @@ def knowledge_files(name):
 def queries_file(wildcards):
     """The file that holds a pack's images."""
     return f"<results>/attacks/{file_of(CONFIG, packed(wildcards))}.npz"
+
+
+def deployed_model(wildcards, file):
+    """A file of the network that a deployed defence asks."""
+    return f"<results>/models/{attacked_model(CONFIG, Threat(ADAPTIVE, wildcards.defense))}/{file}"
+
+
+def system_needs(wildcards):
+    """What a defence needs to answer images that are of no pack of this run, so that none of its answers are stored."""
+    pack = Pack.parse(f"{CONFIG.base.space}/gray_box/submitted/eps-0")
+    return defense_needs(CONFIG, defense_kind(CONFIG, wildcards.defense), pack)

@@ -42,7 +42,7 @@ def attack_job(program, wildcards, *targets, **values):
         attack=wildcards.attack,
         ball=wildcards.ball,
         batch=CONFIG.attacks.batch,
-        options=method_options(CONFIG, Ball.parse(wildcards.ball), wildcards.attack),
+        options=method_options(CONFIG, Ball.parse(wildcards.ball), threat, wildcards.attack),
         **values,
     )
 
@@ -50,15 +50,15 @@ def attack_job(program, wildcards, *targets, **values):
 def attack_set_job(wildcards):
     """Parameters of make_attack_set: those of the attack, of the defence that it attacks, and of all that they need."""
     pack = attack_pack(wildcards)
-    found, attacked = attack_needs(CONFIG, pack), pack.threat.defense
-    defense = CONFIG.defenses[attacked] if attacked else None
+    found, attacked = attack_needs(CONFIG, pack), attacked_defense(CONFIG, pack.threat)
     return attack_job(
         "make_attack_set",
         wildcards,
         *found.targets,
         budget=CONFIG.attacks.budget,
-        defense=defense.kind if defense else None,
-        defense_options=defense.options if defense else None,
+        count=CONFIG.attacks.adaptive.count if pack.threat.box == ADAPTIVE else None,
+        defense=defense_kind(CONFIG, attacked) if attacked else None,
+        defense_options=defense_options(CONFIG, attacked) if attacked else None,
         epsilons=list(pack.epsilons),
         facts=found.facts,
         readers=found.readers,
@@ -68,9 +68,33 @@ def attack_set_job(wildcards):
     )
 
 
-def kind_of(defense):
-    """The registered kind of a defence."""
-    return NO_DEFENSE if defense == NO_DEFENSE else CONFIG.defenses[defense].kind
+def worst_job(wildcards):
+    """Parameters of attack_defense: those of all attacks, of the defence, and of all that they need."""
+    pack, adaptive = worst_pack(wildcards), CONFIG.attacks.adaptive
+    found, attacked = attack_needs(CONFIG, pack), pack.threat.defense
+    return job(
+        "attack_defense",
+        *found.targets,
+        DEFENSES[defense_kind(CONFIG, attacked)].target,
+        *architecture_targets(CONFIG, attacked_model(CONFIG, pack.threat)),
+        attacks={name: options.model_dump() for name, options in adaptive.methods.items()},
+        ball=wildcards.ball,
+        batch=CONFIG.attacks.batch,
+        count=adaptive.count,
+        defense=defense_kind(CONFIG, attacked),
+        defense_options=defense_options(CONFIG, attacked),
+        doubled=adaptive.doubled,
+        epsilons=list(pack.epsilons),
+        facts=found.facts,
+        limits=adaptive.limits,
+        names=list(map(str, stored_packs(wildcards))),
+        order=list(adaptive.methods),
+        readers=found.readers,
+        roles=found.roles,
+        sanity=adaptive.sanity,
+        seed=CONFIG.seed,
+        threat=wildcards.threat,
+    )
 
 
 def defending(wildcards):
@@ -81,7 +105,7 @@ def defending(wildcards):
 
 def defense_job(wildcards):
     """Parameters of evaluate_defense."""
-    kind = kind_of(wildcards.defense)
+    kind = defense_kind(CONFIG, wildcards.defense)
     found = defense_needs(CONFIG, kind, packed(wildcards))
     return job(
         "evaluate_defense",
@@ -91,8 +115,28 @@ def defense_job(wildcards):
         defense=wildcards.defense,
         facts=found.facts,
         kind=kind,
-        options={} if kind == NO_DEFENSE else CONFIG.defenses[wildcards.defense].options,
+        options=defense_options(CONFIG, wildcards.defense),
         queries_name=wildcards.queries,
+        readers=found.readers,
+        roles=found.roles,
+        seed=CONFIG.seed,
+    )
+
+
+def system_job(wildcards):
+    """Parameters of describe_system."""
+    defense, found = wildcards.defense, system_needs(wildcards)
+    kind, own = defense_kind(CONFIG, defense), CONFIG.defenses.get(defense)
+    return job(
+        "describe_system",
+        batch=CONFIG.attacks.batch,
+        dataset=CONFIG.dataset,
+        defense=defense,
+        facts=found.facts,
+        kind=kind,
+        label=(own and own.label) or DEFENSES[kind].label,
+        model_name=TARGET,
+        options=defense_options(CONFIG, defense),
         readers=found.readers,
         roles=found.roles,
         seed=CONFIG.seed,

@@ -16,7 +16,7 @@ from nndefense.core.progress import Progress
 from nndefense.core.registry import make
 from nndefense.core.seeds import derive_seed
 from nndefense.defenses import DEFENSES
-from nndefense.evaluation.context import at_rows, read_context
+from nndefense.evaluation.context import at_rows, read_context, read_drawn
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
@@ -35,8 +35,11 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
         target = make("defense", DEFENSES, arguments.defense, json.loads(arguments.defense_options)).bind(
             target, context
         )
-    stored = read_arrays(arguments.clean, "clean/images", "labels", "rows")
-    clean = {name.removeprefix("clean/"): values for name, values in stored.items()}
+    if arguments.count is None:
+        stored = read_arrays(arguments.clean, "clean/images", "labels", "rows")
+        clean = {name.removeprefix("clean/"): values for name, values in stored.items()}
+    else:
+        clean = read_drawn(arguments.clean, arguments.count, seed=arguments.seed)
     name = f"{arguments.attack} {threat}"
     total = len(clean["labels"]) * len(arguments.epsilons)
     with Progress(name, total, "images", job.log) as progress:
@@ -61,6 +64,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
 if __name__ == "__main__":
     options = parser(__doc__, torch=True)
     options.add_argument("--clean", required=True, help="clean query set, .npz")
+    options.add_argument("--count", type=int, help="images that are attacked, drawn at random (default: all)")
     options.add_argument("--attacker", required=True, help="model.json of the network whose gradients are used")
     options.add_argument("--target", required=True, help="model.json of the model that defines the standardized space")
     options.add_argument("--attack", required=True, help="name of the attack")

@@ -70,6 +70,7 @@ def make_context(images, classes=CLASSES, seed=0):
         "neighbor_images": torch.rand(len(images), NEIGHBORS, *images.shape[1:], generator=draw),
         "neighbor_codes": torch.randn(len(images), NEIGHBORS, CODES, generator=draw) / 2,
         "encode": encode,
+        "surrogates": [Curved(images.shape[-1], seed + 1).eval(), Curved(images.shape[-1], seed + 2).eval()],
     }
 
 
@@ -136,4 +137,5 @@ def neighbors_of_trained(neighbors=NEIGHBORS):
         "neighbor_images": torch.stack([images[place] for place in places]),
         "neighbor_codes": torch.stack([codes[place] for place in places]),
         "encode": encode,
+        "surrogates": [net],
     }

@@ -22,12 +22,14 @@ BASE = {
 }
 # Parameters of every piece, as a configuration of these results gives them.
 PARAMS = BASE | {
-    "attack_labels": {"pgd": "PGD", "fgsm": "FGSM", "cw": "CW-L2", "pgd_pr": "PGD-PR", "pgd_fs": "PGD-FS"},
+    "attack_labels": {"pgd": "PGD", "fgsm": "FGSM", "cw": "CW-L2", "pgd_pr": "PGD-PR", "pgd_fs": "PGD-FS",
+                      "soft_retrieval": "Soft retrieval", "guide_samples": "Guide samples"},
     "attacks": ["pgd", "fgsm", "cw"],
     "defense_labels": {"none": "No defence", "knn": "Nearest neighbours", "image_quilting": "Image quilting",
                        "alp": "ALP"},
     "defense_kinds": {"none": "none", "knn": "knn", "image_quilting": "image_quilting", "alp": "logit_pairing"},
-    "white_box": {"pool": "Targeted", "attacks": ["pgd_pr", "pgd_fs"], "ablated": "pgd_fs"},
+    "white_box": {"pool": "Targeted", "attacks": ["pgd_pr", "pgd_fs"], "ablated": ["pgd_fs", "soft_retrieval"],
+                  "through": ["soft_retrieval", "guide_samples"]},
     "linf": None,
 }  # fmt: skip
 EPSILONS = ("0.02", "0.06")
@@ -41,10 +43,12 @@ N = 2000
 
 
 def query_sets() -> list[QuerySet]:
-    """Clean, three unaware attacks in two settings, and white-box attacks with several attack databases."""
+    """Clean, three unaware attacks in two settings, and attacks that know of the defence, with several databases."""
     unaware = itertools.product(("gray_box", "black_box"), ("pgd", "fgsm", "cw"))
     aware = [(f"{WHITE}4000", "pgd_pr"), *((f"{WHITE}{size}", "pgd_fs") for size in (500, 1000, 4000))]
     aware += [(f"{WHITE}4000-overlap-{share}", "pgd_fs") for share in ("0", "0.5", "1")]
+    aware += [("adaptive-knn", "soft_retrieval"), ("adaptive-knn", "guide_samples")]
+    aware += [(f"adaptive-knn-Targeted-4000-overlap-{share}", "soft_retrieval") for share in ("0", "0.5")]
     names = ["clean", *(f"raw01/{s}/{a}/eps-{e}" for s, a in (*unaware, *aware) for e in EPSILONS)]
     return [queries for name in names for queries in Pack.parse(name)]
 
@@ -77,6 +81,9 @@ def expected(cell: Cell) -> float:
         _, _, size, *overlap = cell.setting.split("-")
         share = float(overlap[1]) if overlap else log2(int(size)) / 12
         return value - loss - 0.05 - 0.2 * share - 0.02 * (cell.attack == "pgd_fs")
+    if cell.setting.startswith("adaptive"):
+        _, _, overlap = cell.setting.partition("overlap-")
+        return value - 1.6 * loss + 0.02 - 0.12 * float(overlap or 1)
     return value - loss * (1.6 if cell.setting == "gray_box" else 1)
 
 

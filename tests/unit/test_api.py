@@ -328,4 +328,5 @@ def test_help_and_unknown_commands(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["prophesy"])
     assert stop.value.code == 2
-    assert all(name in capsys.readouterr().err for name in COMMANDS)
+    error = capsys.readouterr().err
+    assert all(name in error for name in COMMANDS)

@@ -173,7 +173,7 @@ def test_options_of_a_component_fit_its_class():
         assert load(ATTACKS[name].target)(**options.model_dump()).steps if name == "pgd" else True
     assert config.defenses["image_quilting"].options["neighbors"] == 1
     assert not {"kind", "label", "model"} & set(config.defenses["image_quilting"].options)
-    assert config.defenses["racnn_5"].options == {}
+    assert config.defenses["racnn_5"].options == {"temperature": 1.0, "candidates": 10}
     recipe = config.models["resnet20_ensemble"].train
     assert recipe.sources == ["resnet8"]
     assert set(recipe.options) == {"epsilon", "attack"}

@@ -79,14 +79,15 @@ def test_mistakes_in_images_and_models_get_one_line(path, value, expected):
     assert expected in message(changed(SMALL, path, value))
 
 
+THROUGH = {"methods": {"noise": {}, "soft_retrieval": {}}, "epsilons": [0.06]}
 WHITE = {"methods": {"pgd": {}, "pgd_fs": {}}, "epsilons": [0.06], "white_box": {"pool": "All", "sizes": [100]}}
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"methods": {}}, "attacks.methods: empty; allowed: one or more of cw, fgsm"),
-        ({"methods": {"magic": {}}}, "attacks.methods: 'magic' is unknown; allowed: cw, fgsm"),
+        ({"methods": {}}, "attacks.methods: empty; allowed: one or more of noise, transfer, "),
+        ({"methods": {"magic": {}}}, "attacks.methods: 'magic' is unknown; allowed: noise, transfer, "),
         ({"methods": {"pgd": {"stops": 1}}}, "attacks.methods.pgd: unknown key 'stops'; allowed: "),
         ({"methods": {"pgd": {"steps": "x"}}}, "attacks.methods.pgd.steps: 'x' is not allowed; allowed: an integer"),
         ({"epsilons": [0]}, "attacks.epsilons.0: 0 is not allowed; allowed: a number > 0 and <= 1 or a list of such"),
@@ -98,8 +99,15 @@ WHITE = {"methods": {"pgd": {}, "pgd_fs": {}}, "epsilons": [0.06], "white_box": 
         ({"linf": {}}, "attacks.linf: missing key 'methods'"),
         ({"linf": {"methods": {"fgsm": {}}, "defenses": ["x"]}}, "linf.defenses: 'x' is unknown; allowed: none"),
         ({"linf": {"methods": {"fgsm": {}}, "epsilons": [1.5]}}, "attacks.linf.epsilons.0: 1.5 is not allowed"),
+        ({"adaptive": {"methods": {}, "epsilons": [0.06]}}, "attacks.adaptive.methods: empty; allowed: one or more of"),
+        ({"adaptive": {**THROUGH, "methods": {"pgd_fs": {}}}}, "attacks.adaptive.methods: 'pgd_fs' is unknown"),
+        ({"adaptive": {**THROUGH, "epsilons": [0.5]}}, "attacks.adaptive.epsilons: 0.5 is unknown; allowed: 0.0"),
+        ({"adaptive": {**THROUGH, "full": ["x"]}}, "attacks.adaptive.full: 'x' is unknown; allowed: none, knn"),
+        ({"adaptive": {**THROUGH, "defenses": ["none"]}}, "attacks.adaptive.full: 'knn' is unknown; allowed: none"),
+        ({"adaptive": {**THROUGH, "surrogates": ["x"]}}, "attacks.adaptive.surrogates: 'x' is unknown; allowed: "),
+        ({"adaptive": {**THROUGH, "doubled": "noise"}}, "attacks.adaptive.doubled: 'noise' is unknown; allowed: soft_"),
         ({**WHITE, "methods": {"pgd": {}, "pgd_pr": {}}}, "white_box.ablated: 'pgd_fs' is not in attacks.methods;"),
-        ({**WHITE, "methods": {"pgd": {}}}, "allowed: none, as pgd_fs and pgd_pr are not there"),
+        ({**WHITE, "methods": {"pgd": {}}}, "allowed: none, as none of pgd_fs, pgd_pr"),
         ({**WHITE, "white_box": {"pool": "All", "ablated": "pgd"}}, "attacks.white_box.ablated: 'pgd' is not allowed"),
         ({**WHITE, "white_box": {"pool": "No"}}, "attacks.white_box.pool: 'No' is unknown; allowed: All"),
         ({**WHITE, "white_box": {"pool": "All", "sizes": [7]}}, "sizes: 7 is no size of pool All; allowed: 100, 500"),

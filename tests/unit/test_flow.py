@@ -54,8 +54,9 @@ def test_query_sets_of_the_default():
         "clean", f"raw01/gray_box/pgd/{PACK}", f"raw01/black_box/pgd/{PACK}",
     ]  # fmt: skip
     aware = [str(pack) for pack in aware_packs(CONFIG)]
-    assert aware[:2] == [f"raw01/white_box-Targeted-8000/{attack}/{PACK}" for attack in ("pgd_pr", "pgd_fs")]
-    assert aware[2:] == [
+    forms = ("pgd_pr", "pgd_pr_hard", "pgd_pr_literal", "pgd_fs")
+    assert aware[:4] == [f"raw01/white_box-Targeted-8000/{attack}/{PACK}" for attack in forms]
+    assert aware[4:] == [
         f"raw01/white_box-Targeted-{name}/pgd_fs/eps-0.06"
         for name in ("500", "2000", "8000-overlap-0", "8000-overlap-0.125", "8000-overlap-0.5")
     ]
@@ -119,8 +120,11 @@ def test_needs_are_files_with_a_reader():
 
 
 def test_jobs_depend_on_the_code_of_what_they_attack_and_of_its_readers():
-    (attack, *_) = [pack for pack in made_packs(CONFIG) if pack.threat.defense == "racnn_5"]
-    assert "nndefense.defenses.retrained:Retrained" in attack_needs(CONFIG, attack).targets
+    target = "nndefense.defenses.retrieval_augmented:RetrievalAugmentedNetwork"
+    attacks = {str(pack.threat): pack for pack in made_packs(CONFIG) if pack.threat.defense == "racnn_5"}
+    assert target in attack_needs(CONFIG, attacks["adaptive-racnn_5"]).targets
+    # The papers' attack is on the network itself.
+    assert target not in attack_needs(CONFIG, attacks["gray_box-racnn_5"]).targets
     assert {NEEDS["patches"].read, "nndefense.defenses.image_quilting:ImageQuilting"} == set(
         defense_needs(CONFIG, "image_quilting").targets
     )

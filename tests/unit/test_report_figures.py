@@ -100,12 +100,12 @@ def test_figures_9_and_10_are_figure_5_under_other_attacks(rows, attack):
         assert_drawn(axes, knn)
 
 
-def test_figure_6_has_three_panels_on_one_defence(rows):
+def test_figure_6_has_four_panels_on_one_defence(rows):
     chosen = select_fig6(rows, PARAMS)
     ours = matching(chosen, defense="knn")
     assert {(row["pool"], row["size"]) for row in ours} == {("Targeted", 4000)}
     figure = draw_fig6(chosen, PARAMS)
-    first, second, third = figure.axes
+    first, second, third, fourth = figure.axes
     same = [row for row in ours if row["setting"] in ("clean", "gray_box", "white_box-Targeted-4000")]
     assert_drawn(first, [*same, *matching(chosen, defense="none")])
     clean = matching(chosen, setting="clean", defense="knn")
@@ -113,15 +113,20 @@ def test_figure_6_has_three_panels_on_one_defence(rows):
     assert_drawn(third, [*by_overlap(ours, PARAMS), *clean])
     assert sorted(distinct(by_attack_size(ours, PARAMS), "attack_size")) == [500, 1000, 4000]
     assert sorted(distinct(by_overlap(ours, PARAMS), "overlap")) == [0.0, 0.5, 1.0]
+    through = [row for row in ours if row["setting"] in ("clean", "adaptive-knn")]
+    assert_drawn(fourth, [*through, *matching(chosen, defense="none")])
     assert second.get_xscale() == "log"
     labels = [text.get_text() for text in first.get_legend().get_texts()]
     assert labels == ["PGD", "PGD-PR", "PGD-FS", "no defence, PGD"]
 
 
 def test_figure_6_leaves_out_panels_without_rows(rows):
-    fewer = [row for row in rows if "overlap" not in row["setting"]]
+    fewer = [row for row in rows if "overlap" not in row["setting"] and "adaptive" not in row["setting"]]
     figure = draw_fig6(select_fig6(fewer, PARAMS), PARAMS)
-    assert [axes.get_title() for axes in figure.axes] == ["(a) White box", "(b) PGD-FS"]
+    assert [axes.get_title() for axes in figure.axes] == [
+        "(a) The paper's white box",
+        "(b) First images of the database",
+    ]
 
 
 def test_figure_6_shows_the_ablated_attack_that_is_configured(rows):
@@ -129,10 +134,12 @@ def test_figure_6_shows_the_ablated_attack_that_is_configured(rows):
     swapped = {"pgd_fs": "pgd_pr", "pgd_pr": "pgd_fs"}
     turned = [{**row, "attack": swapped.get(row["attack"], row["attack"])} for row in rows]
     for attacks in (["pgd_pr", "pgd_fs"], ["pgd_fs"]):
-        params = PARAMS | {"white_box": {"pool": "Targeted", "attacks": attacks, "ablated": "pgd_pr"}}
+        params = PARAMS | {"white_box": {"pool": "Targeted", "attacks": attacks, "ablated": ["pgd_pr"], "through": []}}
         chosen = select_fig6(turned, params)
         figure = draw_fig6(chosen, params)
-        assert [axes.get_title() for axes in figure.axes] == ["(a) White box", "(b) PGD-PR", "(c) PGD-PR"]
+        titles = ["The paper's white box", "First images of the database", "Overlap of the databases"]
+        assert [axes.get_title()[4:] for axes in figure.axes] == titles
+        assert figure.axes[1].get_legend().get_texts()[0].get_text() == "PGD-PR, Δ = 0.02"
         assert sorted(distinct(by_attack_size(matching(chosen, defense="knn"), params), "attack_size")) == [
             500,
             1000,

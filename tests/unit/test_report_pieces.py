@@ -57,7 +57,7 @@ def test_every_piece_has_the_name_that_it_is_registered_under():
     for piece in every_piece():
         assert piece.kind in ("figure", "table")
         assert all((piece.title, piece.varies, piece.shows, piece.heading, piece.category))
-    with pytest.raises(InputError, match="'fig99' is unknown; allowed: fig1"):
+    with pytest.raises(InputError, match="'fig99' is unknown; allowed: fig_adaptive, worst_case"):
         load_piece("fig99")
 
 
@@ -90,7 +90,7 @@ def test_parameters_are_what_a_piece_uses():
     }  # fmt: skip
     assert load_piece("fig9").params(DEFAULT)["attack_labels"] == {"fgsm": "FGSM"}
     assert load_piece("fig3").params(DEFAULT)["pool"] == "Targeted"
-    assert load_piece("fig6").params(DEFAULT)["white_box"]["ablated"] == "pgd_fs"
+    assert load_piece("fig6").params(DEFAULT)["white_box"]["ablated"] == ["pgd_fs", "soft_retrieval"]
 
 
 def test_an_attack_appears_by_itself():
@@ -107,7 +107,9 @@ def test_the_ablated_attack_is_the_configured_one():
     raw = yaml.safe_load((ROOT / "config.yaml").read_text())
     raw["attacks"]["white_box"]["ablated"] = "pgd_pr"
     params = load_piece("fig6").params(load_config(raw))
-    assert params["white_box"] == {"pool": "Targeted", "attacks": ["pgd_pr", "pgd_fs"], "ablated": "pgd_pr"}
+    assert params["white_box"]["attacks"] == ["pgd_pr", "pgd_pr_hard", "pgd_pr_literal", "pgd_fs"]
+    assert params["white_box"]["ablated"] == ["pgd_pr", "soft_retrieval"]
+    assert params["white_box"]["through"][:3] == ["noise", "transfer", "soft_retrieval"]
 
 
 def test_defences_are_called_as_the_configuration_says():
@@ -355,10 +357,10 @@ def test_the_readme_lists_every_figure_and_table():
 
 
 def test_the_list_is_written_between_the_markers():
-    text = with_list(f"before\n{START}\nold\n{END}\nafter\n")
+    text = with_list(f"before\n{START}\nOUTDATED\n{END}\nafter\n")
     assert text.startswith(f"before\n{START}\n\n| file |")
     assert text.endswith(f" |\n\n{END}\nafter\n")
-    assert "old" not in text
+    assert "OUTDATED" not in text
     assert with_list(text) == text
     with pytest.raises(InputError, match="needs the lines"):
         with_list("nothing")

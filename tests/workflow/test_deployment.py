@@ -69,3 +69,15 @@ def test_predict_names_class_and_neighbours(deployed: Project, tmp_path) -> None
     # Rounding to 8 bits may move an image that is close to a border.
     assert sum(one["class"] == classes[answers[place]] for place, one in enumerate(said)) >= 4
     assert all(len(one["neighbors"]) == 5 for one in said)
+
+
+def test_every_defense_can_be_described_without_an_attack(tmp_path) -> None:
+    project = Project.create(tmp_path / "project")
+    systems = ("results/systems/knn.json", "results/systems/crop_ensemble.json")
+    planned = project.would_run(*systems, changes={"defenses": {"crop_ensemble": {}}})
+    assert (planned["describe_system"], planned["describe_defense"]) == (2, 1)
+    assert not {"make_attack_set", "evaluate_defense", "vote"} & set(planned)
+    # The bare network answers itself.
+    assert set(project.would_run("results/systems/none.json")) == {
+        "list_images", "make_clean_set", "train_model", "describe_system",
+    }  # fmt: skip

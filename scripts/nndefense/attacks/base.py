@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from math import isfinite
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -13,43 +12,11 @@ from torch import Tensor, nn
 
 from nndefense.attacks import ATTACKS
 from nndefense.attacks.budget import per_image
-from nndefense.attacks.region import Region, Statistics, distances, region_of
+from nndefense.attacks.problem import Problem, Target, make_problem
+from nndefense.attacks.region import Statistics, distances, region_of
 from nndefense.axes.ball import BALLS, Ball
 from nndefense.core.errors import ConfigError, InputError
 from nndefense.core.options import Count, Options
-
-
-class Attackable(Protocol):
-    """A defence bound to a network, as `nndefense.defenses.base.Bound`."""
-
-    model: nn.Module
-
-    def surrogate(self, images: Tensor, *, rows: Tensor, seed: int, draws: int = 1) -> Tensor:
-        """Logits (B, C) of images (B, 3, H, W), differentiable by them."""
-
-
-Target = nn.Module | Callable[[Tensor], Tensor] | Attackable
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What an attack's `perturb` gets.
-
-    Attributes:
-        model: images (B, 3, H, W) in [0, 1] -> logits (B, C).
-        images: (B, 3, H, W) float32. labels, rows: (B,) int64.
-        region: what the attack may choose from; its `center` is the images' z.
-        seed: of random starts.
-        context: whatever an attack needs besides, e.g. the neighbours' softmax rows for a retrieval-aware attack.
-    """
-
-    model: Callable[[Tensor], Tensor]
-    images: Tensor
-    labels: Tensor
-    rows: Tensor
-    region: Region
-    seed: int
-    context: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -152,21 +119,25 @@ class Attack(Options):
             best, after = images.clone(), before
             saturated = torch.zeros_like(region.radius, dtype=torch.bool)
             if epsilon > 0:
-                problem = self.prepare(problem)
-            for restart in range(self.restarts if epsilon > 0 else 0):
-                z, stuck = self.perturb(problem, restart)
-                candidate = region.finished(z)
-                loss = self._loss(problem, candidate, measure_loss or self.restarts > 1)
-                score = self._score(problem, candidate, loss)
-                if restart == 0:
-                    best, after, saturated, best_score = candidate, loss, stuck, score
-                else:
-                    worse = (score > best_score) | best_score.isnan()
-                    best = torch.where(per_image(worse, best).bool(), candidate, best)
-                    after, saturated = torch.where(worse, loss, after), torch.where(worse, stuck, saturated)
-                    best_score = torch.where(worse, score, best_score)
+                best, after, saturated = self.search(self.prepare(problem), measure_loss)
         deltas = distances(images, best, statistics)
         return AttackResult(best, before, after, deltas[str(ball)], deltas, saturated)
+
+    def search(self, problem: Problem, measure_loss: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """All restarts: final images (B, 3, H, W), cross-entropy (B,), NaN if not measured, and saturated (B,)."""
+        for restart in range(self.restarts):
+            z, stuck = self.perturb(problem, restart)
+            candidate = problem.region.finished(z)
+            loss = self._loss(problem, candidate, measure_loss or self.restarts > 1)
+            score = self._score(problem, candidate, loss)
+            if restart == 0:
+                best, after, saturated, best_score = candidate, loss, stuck, score
+            else:
+                worse = (score > best_score) | best_score.isnan()
+                best = torch.where(per_image(worse, best).bool(), candidate, best)
+                after, saturated = torch.where(worse, loss, after), torch.where(worse, stuck, saturated)
+                best_score = torch.where(worse, score, best_score)
+        return best, after, saturated
 
     def check_ball(self, ball: Ball) -> None:
         """Raises ConfigError for a ball that the attack does not work in, by its registry entry."""
@@ -194,29 +165,6 @@ class Attack(Options):
             return loss
         with torch.no_grad():
             return self.objective(problem, images)
-
-
-def make_problem(
-    target: Target,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    region: Region,
-    rows: Tensor,
-    seed: int,
-    context: Mapping[str, Any],
-) -> Problem:
-    """The problem of `Attack.run`, whose arguments these are."""
-    surrogate = getattr(target, "surrogate", None)
-    return Problem(
-        model=target if surrogate is None else partial(surrogate, rows=rows, seed=seed),
-        images=images.detach(),
-        labels=labels.to(images.device, torch.int64),
-        rows=rows,
-        region=region,
-        seed=seed,
-        context=context,
-    )
 
 
 def gradient_of(objective: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from nndefense.attacks.base import Attack, AttackResult, Target, network_of
+from nndefense.attacks.base import Attack, AttackResult, network_of
 from nndefense.attacks.budget import common_norm
+from nndefense.attacks.problem import Target
 from nndefense.attacks.region import Statistics, space_of
 from nndefense.axes.ball import BALLS, Ball
 from nndefense.axes.numbers import number_text
@@ -27,6 +28,7 @@ def attack_in_batches(
     context: Callable[[slice], Mapping[str, Any]],
     on_batch: Callable[[AttackResult], None],
     budget: str = "per_image",
+    measure_loss: bool = True,
 ) -> dict[str, np.ndarray]:
     """Attack the images of a query set; the batch is halved where memory runs out.
 
@@ -43,6 +45,7 @@ def attack_in_batches(
         on_batch: called after each batch.
         budget: "per_image" bounds every image's distance by epsilon; "dataset_mean" (l2) gives all images one radius,
             with epsilon the mean distance.
+        measure_loss: as of `Attack.run`.
 
     Returns labels and rows, and for each budget, under `{budget}/`: images, loss_before, loss_after, saturated and
     delta_{ball} of every ball, (n, ...) each. Raises as `Attack.run`.
@@ -64,6 +67,7 @@ def attack_in_batches(
             statistics=statistics,
             norm=norm,
             context=context(rows),
+            measure_loss=measure_loss,
         )
 
     joined = {"labels": clean["labels"], "rows": clean["rows"]}

@@ -11,8 +11,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nndefense.attacks.base import Attack, Problem, Target, frozen, make_problem
+from nndefense.attacks.base import Attack, frozen
 from nndefense.attacks.budget import per_image
+from nndefense.attacks.problem import Problem, Target, make_problem
 from nndefense.attacks.region import Statistics, region_of
 from nndefense.attacks.space import l2_norms
 from nndefense.axes.ball import Ball

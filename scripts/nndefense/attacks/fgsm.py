@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from nndefense.attacks.base import Attack, Problem
+from nndefense.attacks.base import Attack
+from nndefense.attacks.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)

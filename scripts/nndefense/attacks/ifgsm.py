@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from nndefense.attacks.base import Attack, Problem
+from nndefense.attacks.base import Attack
+from nndefense.attacks.problem import Problem
 from nndefense.core.options import Count
 
 

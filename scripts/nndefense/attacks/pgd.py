@@ -7,7 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nndefense.attacks.base import Attack, Problem
+from nndefense.attacks.base import Attack
+from nndefense.attacks.problem import Problem
 from nndefense.core.errors import ConfigError
 from nndefense.core.options import Count, Positive
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nndefense.attacks.base import Problem
 from nndefense.attacks.pgd import PGD
+from nndefense.attacks.problem import Problem
 from nndefense.core.errors import InputError
 
 

@@ -1,14 +1,15 @@
 """PGD-PR, PGD against the predictions of the retrieved neighbours too (Dubey et al. 2019, §6.1)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from nndefense.attacks.base import Problem, cross_entropy, gradient_of
+from nndefense.attacks.base import cross_entropy, gradient_of
 from nndefense.attacks.pgd import PGD
+from nndefense.attacks.problem import Problem
 from nndefense.core.errors import InputError
 from nndefense.core.options import NotNegative
 
@@ -79,3 +80,17 @@ class PGDPR(PGD):
         if logits.shape != term.shape:
             raise InputError(f"neighbor_softmax has {term.shape[1]} classes, the model {logits.shape[1]}")
         return own - self.gamma * (term * nn.functional.log_softmax(logits.float(), dim=1)).sum(dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGDPRHard(PGDPR):
+    """PGD-PR with the neighbours' classes, so that it stands beside the soft form."""
+
+    form: str = field(default="hard", init=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGDPRLiteral(PGDPR):
+    """PGD-PR by the paper's formula, so that it stands beside the soft form."""
+
+    form: str = field(default="literal", init=False)

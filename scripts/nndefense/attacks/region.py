@@ -5,6 +5,7 @@ iterative attacks step and project.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from math import sqrt
 
@@ -36,6 +37,10 @@ class L2Region:
         self.center = space.from_images(images)
         self.low, self.high = space.bounds(images)
         self.radius = radii(images, epsilon, space)
+
+    def at(self, places: Tensor) -> "L2Region":
+        """The region of some of the images; places: (B,) bool, or (b,) int64."""
+        return _taken(self, places, "images", "center", "radius")
 
     def length(self, scale: float, steps: int) -> Tensor:
         """l2 length (B,) float64 of one of `steps` steps that together are `scale` times the radius."""
@@ -91,6 +96,10 @@ class LinfRegion:
         self.epsilon = epsilon
         self.radius = torch.full((len(images),), epsilon, dtype=torch.float64, device=images.device)
 
+    def at(self, places: Tensor) -> "LinfRegion":
+        """The region of some of the images; places: (B,) bool, or (b,) int64."""
+        return _taken(self, places, "images", "center", "radius", "low", "high")
+
     def length(self, scale: float, steps: int) -> float:
         """Largest change of a pixel in one of `steps` steps that together are `scale` times epsilon."""
         return scale * self.epsilon / steps
@@ -139,6 +148,20 @@ class LinfRegion:
 
 
 Region = L2Region | LinfRegion
+
+
+def _taken(region: Region, places: Tensor, *names: str) -> Region:
+    found = copy(region)
+    for name in names:
+        setattr(found, name, taken(getattr(region, name), places))
+    return found
+
+
+def taken(values: Tensor, places: Tensor) -> Tensor:
+    """Some of the first dimension's entries, in the same memory format; places: bool or int64, on any device."""
+    found = values[places.to(values.device)]
+    last = values.ndim == 4 and values.is_contiguous(memory_format=torch.channels_last)
+    return found.contiguous(memory_format=torch.channels_last) if last and not values.is_contiguous() else found
 
 
 def region_of(

@@ -9,6 +9,8 @@ from nndefense.axes.threat import Threat
 from nndefense.core.errors import ConfigError
 
 NO_ATTACK = "none"
+# What broke a defence, whichever attack it was.
+WORST = "worst"
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Threat models: what an attacker knows, and of which defence."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nndefense.axes.numbers import number_text
 from nndefense.core.errors import ConfigError
 
+ADAPTIVE = "adaptive"
 _DATABASE = re.compile(r"(?P<pool>\w+?)-(?P<size>\d+)(?:-overlap-(?P<overlap>[0-9.e-]+))?")
 
 
@@ -39,13 +40,14 @@ class AttackDatabase:
 
 @dataclass(frozen=True)
 class Threat:
-    """Whose gradients an attack follows.
+    """What an attacker knows.
 
     Attributes:
-        box: "gray_box", the target network's; "black_box", the surrogate's; "white_box", the target's together with
-            what a database tells about the retrieval.
-        defense: gray box only; the defence that is attacked itself, through its surrogate. None: the bare network.
-        database: white box only; the attacker's.
+        box: "gray_box", the target network; "black_box", the surrogate; "white_box", the target together with what a
+            database tells about the retrieval; "adaptive", the defence itself, which the attack goes through.
+        defense: gray box: the defence that is attacked through its surrogate, None: the bare network. Adaptive: the
+            attacked defence.
+        database: white box: the attacker's. Adaptive: the attacker's, where it is not the defence's own.
     """
 
     box: str
@@ -53,26 +55,32 @@ class Threat:
     database: AttackDatabase | None = None
 
     def __str__(self) -> str:
-        more = self.defense if self.database is None else self.database
-        return self.box if more is None else f"{self.box}-{more}"
+        return "-".join(str(one) for one in (self.box, self.defense, self.database) if one is not None)
 
     @classmethod
     def parse(cls, text: str) -> "Threat":
-        """gray_box, black_box, gray_box-DEFENSE or white_box-DATABASE. Raises ConfigError for anything else."""
+        """gray_box, black_box, gray_box-DEFENSE, white_box-DATABASE or adaptive-DEFENSE[-DATABASE].
+
+        Raises ConfigError for anything else.
+        """
         box, dash, more = text.partition("-")
-        wrong = {"gray_box": bool(dash) != bool(more), "black_box": bool(dash), "white_box": not more}
-        if wrong.get(box, True):
+        wrong = {"gray_box": bool(dash) != bool(more), "black_box": bool(dash)}
+        if wrong.get(box, box not in ("white_box", ADAPTIVE) or not more):
             raise ConfigError(
-                f"threat {text!r} is unknown; allowed: gray_box, black_box, gray_box-DEFENSE, white_box-DATABASE"
+                f"threat {text!r} is unknown; allowed: gray_box, black_box, gray_box-DEFENSE, white_box-DATABASE, "
+                f"{ADAPTIVE}-DEFENSE[-DATABASE]"
             )
         if box == "white_box":
             return cls(box, database=AttackDatabase.parse(more))
+        if box == ADAPTIVE:
+            defense, _, database = more.partition("-")
+            return cls(box, defense, AttackDatabase.parse(database) if database else None)
         return cls(box, more or None)
 
     @property
     def stream(self) -> str:
         """What its random starts depend on: not the database, so that its effect is not mixed with another start."""
-        return self.box if self.database else str(self)
+        return str(replace(self, database=None))
 
 
 GRAY, BLACK = Threat("gray_box"), Threat("black_box")

@@ -7,6 +7,7 @@ from typing_extensions import TypedDict  # typing's own serves pydantic from Pyt
 
 from nndefense.attacks import ATTACKS
 from nndefense.axes.ball import LINF, RAW, STANDARDIZED
+from nndefense.axes.cells import NEIGHBORS
 from nndefense.config.base import Distinct, Name, Section, Several, flat
 from nndefense.core.options import STRICT, Count, Share, read_options, read_summary
 
@@ -32,6 +33,7 @@ def _methods(name: str, allowed: list[str]) -> Any:
 
 
 Methods = _methods("Methods", list(ATTACKS))
+ThroughMethods = _methods("ThroughMethods", [name for name in ATTACKS if name not in AWARE])
 LinfMethods = _methods("LinfMethods", [name for name, entry in ATTACKS.items() if str(LINF) in entry.balls])
 Budget = Annotated[float, Field(gt=0, le=1)]
 Budgets = Annotated[list[Budget | Annotated[list[Budget], Field(min_length=1)]], *Several]
@@ -71,6 +73,51 @@ class WhiteBox(Section):
         "pgd_fs",
         description="The attack of `attacks.methods` that is run with every database, at `base.epsilon`; all others "
         "only with the whole one.",
+    )
+
+
+class Adaptive(Packed):
+    """Attacks that go through a defence, and the worst case over all attacks."""
+
+    methods: ThroughMethods = Field(
+        description="The attacks by name, each with its own options, in the order in which they are tried: each on the "
+        "images that have held against all before it."
+    )
+    epsilons: Budgets = Field(
+        description=f"Budgets, some of `attacks.epsilons`, `base.epsilon` among them; {TOGETHER}."
+    )
+    count: Count | None = Field(200, description="Test images that are attacked, drawn at random (null = all).")
+    defenses: Annotated[list[Name], Distinct] | None = Field(
+        None,
+        description="Whose worst case is found: some of `defenses`, `knn` and `none` (null = all that are evaluated).",
+    )
+    full: Annotated[list[Name], Distinct] = Field(
+        [NEIGHBORS],
+        description="Defences for which every attack is also run alone, on all images at every budget; for the others "
+        "an attack's own accuracy is known on the images that were left to it.",
+    )
+    limits: dict[Name, Count] = Field(
+        {},
+        description="Images that an attack of `methods` is tried on at most, of those that hold, when the worst case "
+        "is looked for: for attacks that ask a slow defence thousands of times.",
+    )
+    surrogates: Annotated[list[Name], Distinct] = Field(
+        [],
+        description="Networks that attack `transfer` takes gradients of, some of `models`, beside the target and "
+        "`surrogate`.",
+    )
+    databases: bool = Field(
+        True,
+        description="Run `doubled` with every database of `attacks.white_box` as well: an attacker who knows the "
+        "network, but has another database than the nearest-neighbour defence.",
+    )
+    doubled: str = Field(
+        "soft_retrieval",
+        description="The attack that is run once more at the end, with twice the steps; where that moves a worst case "
+        "by a point or more, it is void.",
+    )
+    sanity: Budget = Field(
+        0.3, description="A budget so large that nothing should hold: where more than chance is left, a row is void."
     )
 
 
@@ -115,6 +162,11 @@ class Attacks(Packed):
         None,
         description=f"Attacks that know of the defence ({', '.join(f'`{name}`' for name in AWARE)}), from databases of "
         "the attacker's own. null for none.",
+    )
+    adaptive: Adaptive | None = Field(
+        None,
+        description="Attacks that go through a defence, and the worst case over all attacks; makes `worst_case`, "
+        "`fig_adaptive` and `card`. null for none.",
     )
     linf: Linf | None = Field(
         None,

@@ -22,6 +22,7 @@ def check(config: Config) -> None:
     _check_pools(config)
     _check_features(config)
     _check_attacks(config)
+    _check_adaptive(config)
     _check_white_box(config)
     _check_defenses(config)
     _check_base(config)
@@ -132,6 +133,22 @@ def _check_attacks(config: Config) -> None:
         known("attacks.linf.defenses", config.attacks.linf.defenses, config.defenses)
 
 
+def _check_adaptive(config: Config) -> None:
+    adaptive, key = config.attacks.adaptive, "attacks.adaptive"
+    if adaptive is None:
+        return
+    known(f"{key}.epsilons", adaptive.values, config.attacks.values)
+    if config.base.epsilon not in adaptive.values:
+        raise ConfigError(f"{key}.epsilons: {config.base.epsilon:g} is missing, it is `base.epsilon`")
+    attackable = [NO_DEFENSE, NEIGHBORS, *config.defenses]
+    known(f"{key}.defenses", adaptive.defenses or [], attackable)
+    known(f"{key}.full", adaptive.full, attackable if adaptive.defenses is None else adaptive.defenses)
+    known(f"{key}.limits", adaptive.limits, adaptive.methods)
+    known(f"{key}.surrogates", adaptive.surrogates, config.models)
+    able = [name for name, options in adaptive.methods.items() if "steps" in type(options).model_fields]
+    known(f"{key}.doubled", [adaptive.doubled], able)
+
+
 def _check_white_box(config: Config) -> None:
     white_box, key = config.attacks.white_box, "attacks.white_box"
     if white_box is None:
@@ -139,7 +156,7 @@ def _check_white_box(config: Config) -> None:
     known(f"{key}.pool", [white_box.pool], config.pools)
     aware = [attack for attack in config.attacks.methods if attack in AWARE]
     if white_box.ablated not in aware:
-        allowed = ", ".join(aware) or f"none, as {' and '.join(AWARE)} are not there"
+        allowed = ", ".join(aware) or f"none, as none of {', '.join(AWARE)} is there"
         raise ConfigError(f"{key}.ablated: {white_box.ablated!r} is not in attacks.methods; allowed: {allowed}")
     sizes = config.pools[white_box.pool].sizes
     if strangers := [size for size in white_box.sizes if size not in sizes]:

@@ -8,8 +8,11 @@ from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
 from nndefense.config.base import Name, Section, Text, registered, union_of, variant, with_default
 from nndefense.defenses import DEFENSES
 
-# Of defences that have no network but one of their own.
-RETRAINED = "nndefense.defenses.retrained:Retrained"
+# Defences that have no network but one of their own.
+OWN_NETWORK = (
+    "nndefense.defenses.retrained:Retrained",
+    "nndefense.defenses.retrieval_augmented:RetrievalAugmentedNetwork",
+)
 
 
 class DefenseSection(Section):
@@ -34,7 +37,9 @@ class DefenseSection(Section):
 def _kinds() -> dict[str, type[Section]]:
     asked = (str, Field(description="The network that answers in the target's place, one of `models`."))
     return {
-        name: variant(DefenseSection, name, target, optional=True, **({"model": asked} if target == RETRAINED else {}))
+        name: variant(
+            DefenseSection, name, target, optional=True, **({"model": asked} if target in OWN_NETWORK else {})
+        )
         for name, target in registered(DEFENSES, NO_DEFENSE, NEIGHBORS).items()
     }
 

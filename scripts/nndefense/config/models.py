@@ -70,8 +70,8 @@ class Model(Section):
     """A network: trained here (`train`), read from a file (`weights`) or published by torchvision (`pretrained`)."""
 
     architecture: Text = Field(
-        description="`cifar_resnet{6n+2}` (for 32-pixel images), a ResNet of torchvision, e.g. `resnet50`, or `racnn`, "
-        "which is trained by `retrieval_augmented`."
+        description="`cifar_resnet{6n+2}` (for 32-pixel images), a ResNet of torchvision, e.g. `resnet50`, "
+        "`efficientnet_lite{0..4}`, or `racnn`, which is trained by `retrieval_augmented`."
     )
     mean: Channels = Field([0.485, 0.456, 0.406], description="Mean of each colour channel that the network subtracts.")
     std: Channels = Field(

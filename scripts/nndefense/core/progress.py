@@ -11,10 +11,11 @@ LOG_EVERY_SECONDS = 5.0
 class Progress:
     """Counts items; writes a line to `log` every few seconds and draws a tqdm bar where stderr is a terminal.
 
-    Use as a context manager: `with Progress("attack", total=1000, unit="images", log=handle) as progress:`.
+    Use as a context manager: `with Progress("attack", total=1000, unit="images", log=handle) as progress:`. A total of
+    None is not known beforehand.
     """
 
-    def __init__(self, task: str, total: int, unit: str, log: TextIO | None = None) -> None:
+    def __init__(self, task: str, total: int | None, unit: str, log: TextIO | None = None) -> None:
         self.task, self.total, self.unit, self.log = task, total, unit, log
         self.done = 0
         self.bar = None
@@ -49,10 +50,13 @@ class Progress:
             return
         seconds = max(time.monotonic() - self.start, 1e-9)
         rate = self.done / seconds
-        left = (self.total - self.done) / rate if rate else float("inf")
+        of, left = "", ""
+        if self.total is not None:
+            of = f"/{self.total:,}"
+            left = f", ETA {(self.total - self.done) / rate if rate else float('inf'):.0f} s"
         print(
-            f"{self.task}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.1f}/s, "
-            f"{seconds:.0f} s so far, ETA {left:.0f} s{', ' + note if note else ''}",
+            f"{self.task}: {self.done:,}{of} {self.unit}, {rate:,.1f}/s, {seconds:.0f} s so far{left}"
+            f"{', ' + note if note else ''}",
             file=self.log,
             flush=True,
         )

@@ -61,7 +61,13 @@ def build_index(codes: np.ndarray, factory: str = "Flat") -> Index:
 
 
 def search(
-    index: Index, queries: np.ndarray, k: int, *, nprobe: int | None = None, ids: np.ndarray | None = None
+    index: Index,
+    queries: np.ndarray,
+    k: int,
+    *,
+    nprobe: int | None = None,
+    ids: np.ndarray | None = None,
+    ordered: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest codes of each query: ids (Q, k) int64 and distances (Q, k) float32, nearest first, ties by id.
 
@@ -76,6 +82,7 @@ def search(
         k: places of the lists.
         nprobe: cells visited by an IVF index; without effect on bits.
         ids: of the codes, (n,) int64 ascending; their row numbers without.
+        ordered: False leaves the lists in the order of the index, for those who need the set alone.
 
     Raises:
         InputError: a shape, k, nprobe or ids that do not fit the index.
@@ -94,7 +101,7 @@ def search(
     if not places or not valid.any():
         return nearest, distances
     lengths, found = index.search(prepared, places)
-    nearest[valid, :places], distances[valid, :places] = _ordered(found, lengths, ids)
+    nearest[valid, :places], distances[valid, :places] = _named(found, lengths, ids, ordered)
     return nearest, distances
 
 
@@ -112,11 +119,15 @@ def _prepared(index: Index, queries: np.ndarray, nprobe: int | None) -> np.ndarr
     return np.ascontiguousarray(queries)
 
 
-def _ordered(found: np.ndarray, distances: np.ndarray, ids: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and float32 distances by distance, then id; FAISS's missing places last."""
+def _named(
+    found: np.ndarray, distances: np.ndarray, ids: np.ndarray | None, ordered: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and float32 distances, by distance and then id where they are ordered; FAISS's missing places last."""
     missing = found < 0
     distances = np.where(missing, np.float32(np.inf), distances.astype(np.float32, copy=False))
     found = np.where(missing, np.iinfo(np.int64).max, found if ids is None else ids[found])
+    if not ordered:
+        return np.where(missing, -1, found), distances
     order = np.lexsort((found, distances), axis=1)
     found[missing] = -1
     return np.take_along_axis(found, order, axis=1), np.take_along_axis(distances, order, axis=1)

@@ -75,8 +75,11 @@ class ShardRows:
         """
         ids = np.asarray(ids)
         valid = ids != -1
-        # Each row is read once, in the order of the file.
-        wanted, inverse = np.unique(ids[valid], return_inverse=True)
+        if ids.size >= self.rows:
+            wanted, inverse = ids[valid], slice(None)
+        else:
+            # Each row is read once, in the order of the file.
+            wanted, inverse = np.unique(ids[valid], return_inverse=True)
         part = np.searchsorted(self._starts, wanted, side="right") - 1
         outside = (part < 0) | (wanted >= self._stops[part])
         if outside.any():

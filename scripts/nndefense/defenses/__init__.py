@@ -9,7 +9,7 @@ DEFENSES = {
     "knn": Entry("nndefense.defenses.neighbors:NearestNeighbors", "Nearest neighbours", needs=("retrieval",)),
     "logit_pairing": Entry("nndefense.defenses.retrained:Retrained", "ALP"),
     "none": Entry("nndefense.defenses.none:NoDefense", "No defence", needs=("answers",)),
-    "racnn": Entry("nndefense.defenses.retrained:Retrained", "RA-CNN"),
+    "racnn": Entry("nndefense.defenses.retrieval_augmented:RetrievalAugmentedNetwork", "RA-CNN"),
     "tv_minimization": Entry("nndefense.defenses.tv_minimization:TVMinimization", "TV minimisation"),
 }
 # Ways to train a network, `method` of a model's `train`.

@@ -4,8 +4,8 @@ A defence is a frozen dataclass of options. `bind` ties it to a network and to w
 deployed defence, whose answers to an image depend on (seed, row) alone, whatever the batches are.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, fields, replace
 from math import log
 from typing import Any, ClassVar
 
@@ -59,7 +59,10 @@ class Defense(Options):
         raise NotImplementedError
 
     def differentiable(self, model: Model, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
-        """Logits (B, C) of checked arguments, those of `Bound.surrogate`, for one draw of what is random."""
+        """Logits (B, C) of checked arguments, those of `Bound.surrogate`, for one draw of what is random.
+
+        `context["memo"]`, where there is one, keeps what was looked up for these images until the attacker clears it.
+        """
         raise NotImplementedError
 
 
@@ -67,7 +70,8 @@ class Defense(Options):
 class Purifier(Defense):
     """A defence that changes the image and then asks the network. A subclass implements `transform`.
 
-    An attacker differentiates straight through it, as if it did not change the image (BPDA, Athalye et al. 2018).
+    An attacker differentiates straight through it, as if it did not change the image (BPDA, Athalye et al. 2018). What
+    it changes is kept in the memo, where there is one.
     """
 
     def transform(self, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
@@ -78,8 +82,12 @@ class Purifier(Defense):
         return model(self.transform(images, rows, seed, context)).float().softmax(dim=1)
 
     def differentiable(self, model: Model, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
+        memo = context.get("memo", {})
+        if "shift" in memo:
+            return model(images + memo["shift"])
         with torch.no_grad():
             purified = self.transform(images.detach(), rows, seed, context)
+        memo["shift"] = purified - images.detach()
         # x - x is 0 and has the gradient of x, so that the value is exactly that of the purified image.
         return model(purified + (images - images.detach()))
 
@@ -118,7 +126,48 @@ class Bound:
         with torch.no_grad():
             return self.defense.predict(self.model, images, rows, seed, self.context)
 
-    def surrogate(self, images: Tensor, *, rows: Tensor, seed: int, draws: int = 1) -> Tensor:
+    @property
+    def random(self) -> bool:
+        """Whether answers depend on the seed."""
+        return self.defense.random
+
+    def softened(self, temperature: float) -> "Bound":
+        """The same defence with another temperature of its surrogate; itself where the surrogate has none."""
+        if all(one.name != "temperature" for one in fields(self.defense)):
+            return self
+        return replace(self, defense=replace(self.defense, temperature=temperature))
+
+    def embed(
+        self,
+        images: Tensor,
+        *,
+        rows: Tensor,
+        seed: int,
+        draws: int = 1,
+        memo: MutableMapping[str, Any] | None = None,
+    ) -> Tensor:
+        """Codes (B, d) that the defence decides by, differentiable: class probabilities where it does not retrieve.
+
+        Arguments as of `surrogate`.
+        """
+        return self.surrogate(images, rows=rows, seed=seed, draws=draws, memo=memo).float().softmax(dim=1)
+
+    def landmarks(self, classes: int) -> tuple[Tensor, Tensor, int]:
+        """Codes that `embed` may be moved to: (M, d), their classes (M,), and how many of the nearest decide.
+
+        classes: number of classes. Where the defence does not retrieve, these are the certain answers.
+        """
+        return torch.eye(classes), torch.arange(classes), 1
+
+    def surrogate(
+        self,
+        images: Tensor,
+        *,
+        rows: Tensor,
+        seed: int,
+        draws: int = 1,
+        memo: MutableMapping[str, Any] | None = None,
+    ) -> Tensor:
         """Logits (B, C) whose gradient by the images an adaptive attacker may follow.
 
         Exact where the defence is differentiable, else the defence's own approximation. Where it is random, the
@@ -129,6 +178,8 @@ class Bound:
             rows: (B,) integer ids of the images.
             seed: of what is random, >= 0.
             draws: what is random is drawn so often; without effect on other defences.
+            memo: where the defence keeps what it looks up (the candidates of a retrieval), and uses it again for the
+                same images until it is cleared; None: it is looked up every time.
 
         Raises:
             InputError: unusable arguments, or a network in training mode.
@@ -137,7 +188,8 @@ class Bound:
         if draws < 1:
             raise InputError(f"defense draws is {draws}; allowed: an integer >= 1")
         if not self.defense.random:
-            return self.defense.differentiable(self.model, images, rows, seed, self.context)
+            context = self.context if memo is None else {**self.context, "memo": memo}
+            return self.defense.differentiable(self.model, images, rows, seed, context)
         seeds = [derive_seed(seed, "draw", number) for number in range(draws)]
         logits = [self.defense.differentiable(self.model, images, rows, one, self.context) for one in seeds]
         return log_mean(logits)

@@ -28,6 +28,11 @@ class CropEnsemble(Defense):
         Field(description="What the mean is of: probabilities or, as in the code of Guo et al., logits."),
     ] = "softmax"
 
+    attacked_crops: Annotated[
+        Count,
+        Field(description="Crops of a draw that an attacker's gradient is the mean of, at most `crops`."),
+    ] = 8
+
     @property
     def random(self) -> bool:
         return self.crop_fraction < 1
@@ -37,7 +42,7 @@ class CropEnsemble(Defense):
             # All crops are the image itself, whose mean would only add rounding.
             return model(images).float().softmax(dim=1)
         total = 0.0
-        for logits in self._logits(model, images, rows, seed):
+        for logits in self._logits(model, images, rows, seed, self.crops):
             total = total + (logits if self.average == "logits" else logits.softmax(dim=1)).double()
         mean = total / self.crops
         return (mean.softmax(dim=1) if self.average == "logits" else mean).float()
@@ -45,7 +50,7 @@ class CropEnsemble(Defense):
     def differentiable(self, model: Model, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
         if self._whole(images):
             return model(images)
-        logits = list(self._logits(model, images, rows, seed))
+        logits = list(self._logits(model, images, rows, seed, min(self.crops, self.attacked_crops)))
         return torch.stack(logits).mean(dim=0) if self.average == "logits" else log_mean(logits)
 
     def _size(self, images: Tensor) -> tuple[int, int]:
@@ -55,9 +60,9 @@ class CropEnsemble(Defense):
     def _whole(self, images: Tensor) -> bool:
         return self._size(images) == images.shape[-2:]
 
-    def _logits(self, model: Model, images: Tensor, rows: Tensor, seed: int) -> Iterator[Tensor]:
+    def _logits(self, model: Model, images: Tensor, rows: Tensor, seed: int, crops: int) -> Iterator[Tensor]:
         size = self._size(images)
-        for tops, lefts in crop_places(images.shape, size, self.crops, rows, seed).to(images.device):
+        for tops, lefts in crop_places(images.shape, size, crops, rows, seed).to(images.device):
             yield model(like_format(resized_crops(images, tops, lefts, size), images)).float()
 
 

@@ -4,8 +4,10 @@ The same encoder, indexes, store and votes as the workflow's, by the same operat
 An attacker differentiates soft votes of the candidates around the query; which these are is looked up in every step.
 """
 
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from functools import cached_property
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +24,9 @@ from nndefense.features.encode import with_copies
 from nndefense.retrieval import WEIGHTINGS
 from nndefense.retrieval.soft_votes import soft_votes
 from nndefense.retrieval.votes import chosen_weights, vote_shares
+
+# Codes that an attacker keeps at hand to move an image to.
+LANDMARKS = 100_000
 
 
 class Neighbors(NamedTuple):
@@ -94,13 +99,12 @@ class NearestNeighbors(Defense):
 
     def differentiable(self, model: Model, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
         self.required(context, "codes")
-        encode = context["encode"]
+        encode, memo = context["encode"], context.get("memo", {})
         codes = encode(images)
-        ids, _ = self._search(codes.detach().cpu().numpy(), self.k * self.candidates, context)
-        softmax, weights, valid = (torch.from_numpy(one).to(codes.device) for one in self._rows(ids, context))
-        (stored,) = context["codes"].rows_of(ids)
-        near = torch.from_numpy(stored).to(codes.device)
-        distances = hamming(codes, near, encode.scale) if stored.dtype == np.uint8 else squared(codes, near)
+        if "candidates" not in memo:
+            memo["candidates"] = self._candidates(codes.detach(), context)
+        around, softmax, weights, valid = memo["candidates"]
+        distances = hamming(codes, around, encode.scale) if isinstance(around, Tensor) else around.distances(codes)
         return soft_votes(
             distances,
             softmax,
@@ -111,11 +115,27 @@ class NearestNeighbors(Defense):
             combination=self.combination,
         )
 
+    def _candidates(self, codes: Tensor, context: Context) -> tuple["Tensor | Around", Tensor, Tensor, Tensor]:
+        """Candidates around codes (B, d): bits (B, M, bytes) or codes; softmax rows, weights, whether there is one."""
+        lists = self._lists(codes.cpu().numpy(), self.k * self.candidates, context, ordered=False)
+        ids = nearest_set(lists, self.k * self.candidates)[: len(codes)]
+        (stored,) = context["codes"].rows_of(ids)
+        near = torch.from_numpy(stored).to(codes.device)
+        rows = (torch.from_numpy(one).to(codes.device) for one in self._rows(ids, context))
+        return near if stored.dtype == np.uint8 else Around(codes, near), *rows
+
     def _search(self, codes: NDArray[np.float32], count: int, context: Context) -> tuple[NDArray, NDArray]:
-        queries = with_copies(codes)
-        lists = [search(index, queries, count, nprobe=self.probes, ids=ids) for index, ids in context["shards"]]
-        ids, distances = merge_neighbors(lists, count)
+        ids, distances = merge_neighbors(self._lists(codes, count, context), count)
         return ids[: len(codes)], distances[: len(codes)]
+
+    def _lists(
+        self, codes: NDArray[np.float32], count: int, context: Context, ordered: bool = True
+    ) -> list[tuple[NDArray, NDArray]]:
+        queries = with_copies(codes)
+        return [
+            search(index, queries, count, nprobe=self.probes, ids=ids, ordered=ordered)
+            for index, ids in context["shards"]
+        ]
 
     def _rows(self, ids: NDArray[np.int64], context: Context) -> tuple[NDArray, NDArray, NDArray]:
         softmax, cbw, valid = context["store"].take(ids)
@@ -131,10 +151,73 @@ class BoundNeighbors(Bound):
         check_images(images)
         return self.defense.retrieve(images.detach(), self.context)
 
+    def embed(
+        self,
+        images: Tensor,
+        *,
+        rows: Tensor,
+        seed: int,
+        draws: int = 1,
+        memo: MutableMapping[str, Any] | None = None,
+    ) -> Tensor:
+        """Codes (B, d), differentiable; of a database of bits their signs, smoothed."""
+        self.check(images, rows, seed)
+        encode = self.context["encode"]
+        return smooth_signs(encode(images), encode.scale) if encode.bits else encode(images)
 
-def squared(codes: Tensor, near: Tensor) -> Tensor:
-    """Squared l2 distances (B, M) from codes (B, d) to codes (B, M, d)."""
-    return (codes[:, None] - near).square().sum(dim=2)
+    def landmarks(self, classes: int) -> tuple[Tensor, Tensor, int]:
+        """Codes from the beginning of the database, as many of each class, their classes by its softmax rows, and K."""
+        return *self._landmarks, self.defense.k
+
+    @cached_property
+    def _landmarks(self) -> tuple[Tensor, Tensor]:
+        self.defense.required(self.context, "codes")
+        counts = np.zeros(self.context["store"].classes, dtype=np.int64)
+        per_class, found = max(1, LANDMARKS // len(counts)), []
+        for ids in batched_ids(self.context["shards"]):
+            classes = self.context["store"].take(ids)[0].argmax(axis=1)
+            kept = np.concatenate(
+                [np.flatnonzero(classes == one)[: per_class - counts[one]] for one in np.unique(classes)]
+            )
+            counts += np.bincount(classes[kept], minlength=len(counts))
+            found.append((*self.context["codes"].rows_of(ids[kept]), classes[kept]))
+            if (counts >= per_class).all():
+                break
+        codes, classes = (torch.from_numpy(np.concatenate(part)) for part in zip(*found, strict=True))
+        width = self.context["encode"].scale.shape[0]
+        return 2.0 * unpacked(codes, width) - 1 if codes.dtype == torch.uint8 else codes, classes
+
+
+def nearest_set(lists: Sequence[tuple[NDArray, NDArray]], count: int) -> NDArray[np.int64]:
+    """Ids (Q, count) of the nearest of several lists, in no order; -1 where there are fewer."""
+    ids, distances = (np.concatenate(part, axis=1) for part in zip(*lists, strict=True))
+    if ids.shape[1] <= count:
+        return ids
+    return np.take_along_axis(ids, np.argpartition(distances, count - 1, axis=1)[:, :count], axis=1)
+
+
+class Around:
+    """Squared l2 distances to candidates, from codes that move a little.
+
+    A product of matrices, of differences to where the codes were: they are as small as the distances, so that little is
+    cancelled, and the differences of hundreds of candidates are neither computed nor kept in every step.
+
+    Args:
+        codes: (B, d), where the codes are.
+        near: (B, M, d), the candidates; overwritten.
+    """
+
+    def __init__(self, codes: Tensor, near: Tensor) -> None:
+        self.center = codes.detach()
+        exact = torch.cdist(self.center[:, None], near, compute_mode="donot_use_mm_for_euclid_dist")
+        self.lengths = exact[:, 0].square()
+        self.offsets = near.sub_(self.center[:, None]).transpose(1, 2)
+
+    def distances(self, codes: Tensor) -> Tensor:
+        """(B, M) from codes (B, d), differentiable by them."""
+        moved = codes - self.center
+        products = torch.bmm(moved[:, None], self.offsets)[:, 0]
+        return (moved.square().sum(dim=1, keepdim=True) + self.lengths - 2 * products).clamp_min(0)
 
 
 def hamming(codes: Tensor, near: Tensor, scale: Tensor) -> Tensor:
@@ -142,8 +225,24 @@ def hamming(codes: Tensor, near: Tensor, scale: Tensor) -> Tensor:
 
     The value is exact; a sign's gradient is that of tanh(code / scale), scale (d,) > 0: the usual size of a code.
     """
-    shifts = torch.arange(7, -1, -1, device=near.device)
-    bits = (near[..., None] >> shifts & 1).flatten(2)[..., : codes.shape[1]]
-    smooth = torch.tanh(codes / scale.clamp_min(torch.finfo(scale.dtype).tiny))
+    smooth = smooth_signs(codes, scale)
     signs = torch.where(codes > 0, 1.0, -1.0) + (smooth - smooth.detach())
+    bits = unpacked(near, codes.shape[1])
     return (codes.shape[1] - ((2 * bits - 1).to(signs.dtype) @ signs[..., None])[..., 0]) / 2
+
+
+def smooth_signs(codes: Tensor, scale: Tensor) -> Tensor:
+    """tanh(code / scale) of codes (B, d); scale: (d,), the usual size of a code."""
+    return torch.tanh(codes / scale.clamp_min(torch.finfo(scale.dtype).tiny))
+
+
+def unpacked(packed: Tensor, width: int) -> Tensor:
+    """Bits (..., width) of packed bytes (..., bytes), the highest first."""
+    shifts = torch.arange(7, -1, -1, device=packed.device)
+    return (packed[..., None] >> shifts & 1).flatten(-2)[..., :width]
+
+
+def batched_ids(shards: Sequence[tuple[Any, NDArray[np.int64]]], batch: int = 4096) -> Iterator[NDArray[np.int64]]:
+    """Pool rows of the shards' codes, some at a time."""
+    for _, ids in shards:
+        yield from np.split(ids, range(batch, len(ids), batch))

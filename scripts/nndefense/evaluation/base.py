@@ -43,3 +43,16 @@ class Kind:
 
     columns: tuple[str, ...]
     measure: Callable[[Sequence[Answers]], Sequence[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """An evaluation of all answers of a system together.
+
+    Attributes:
+        columns: as of `Kind`.
+        summarize: cells, and the values of `columns` by name, of all answers of a layer or defence.
+    """
+
+    columns: tuple[str, ...]
+    summarize: Callable[[Sequence[Answers]], Sequence[tuple[Cell, dict[str, Any]]]]

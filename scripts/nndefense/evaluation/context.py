@@ -11,8 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from nndefense.core.errors import InputError
-from nndefense.core.files import read_array, read_arrays
+from nndefense.core.files import fault, read_array, read_arrays
+from nndefense.core.seeds import derive_seed
 
 Files = Sequence[str]
 Facts = Mapping[str, Any]
@@ -52,6 +55,39 @@ def read_context(roles: Sequence[str], files: Files, needs: Mapping[str, str], f
 def at_rows(context: Mapping[str, Any], rows: slice) -> dict[str, Any]:
     """The context of the images at `rows` of the query set."""
     return {name: value.take(rows) if isinstance(value, PerRow) else value for name, value in context.items()}
+
+
+def read_drawn(path: str, count: int | None, *, seed: int) -> dict[str, np.ndarray]:
+    """The clean images that adaptive attacks are run on: images (n, 3, H, W), labels (n,), rows (n,).
+
+    Args:
+        path: the clean query set.
+        count: how many, drawn at random; None: all.
+        seed: of the run.
+    """
+    stored = read_arrays(path, "clean/images", "labels", "rows")
+    n = len(stored["labels"])
+    order = np.random.default_rng(derive_seed(seed, "adaptive")).permutation(n)
+    places = np.sort(order[: n if count is None else count])
+    return {name.rpartition("/")[2]: values[places] for name, values in stored.items()}
+
+
+def images_of(path: str, rows: np.ndarray, member: str) -> np.ndarray:
+    """Images (n, 3, H, W) of some rows, of a member of a pack of query sets.
+
+    Args:
+        path: the file of attacked images.
+        rows: (n,) ids.
+        member: the budget, as text.
+
+    Raises:
+        FileFault: the file lacks some of the images.
+    """
+    stored = read_arrays(path, "rows", f"{member}/images")
+    places = {row: place for place, row in enumerate(stored["rows"].tolist())}
+    if missing := [row for row in rows.tolist() if row not in places]:
+        raise fault(path, f"lacks image {missing[0]}")
+    return stored[f"{member}/images"][[places[row] for row in rows.tolist()]]
 
 
 def read_answers(files: Files, facts: Facts, network: Any) -> dict[str, Any]:

@@ -41,3 +41,12 @@ def read_retrieval(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
     from nndefense.defenses.deployed import read_deployed, retrieval_context
 
     return retrieval_context(read_deployed(files[0]), network)
+
+
+def read_surrogates(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
+    """`surrogates`: networks that an attacker has for the defended system; files: model.json and weights of each."""
+    from nndefense.models.build import freeze
+    from nndefense.models.checkpoint import open_checkpoint
+
+    device = next(network.parameters()).device
+    return {"surrogates": [freeze(open_checkpoint(path)[0]).to(device) for path in files[::2]]}

@@ -10,7 +10,7 @@ from nndefense.axes.cells import Cell
 from nndefense.core.errors import FileFault
 from nndefense.core.files import fault, read_csv, write_text
 from nndefense.evaluation.accuracy import ACCURACY
-from nndefense.evaluation.base import Answers, Kind
+from nndefense.evaluation.base import Answers, Kind, Summary
 
 # In the order of the first result files.
 AXES = (
@@ -48,6 +48,20 @@ def rows_of(kind: Kind, answers: Sequence[Answers], facts: Mapping[str, Any]) ->
     ]
 
 
+def summary_rows(summary: Summary, answers: Sequence[Answers], facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Result rows of a summary, with the columns AXES and its own.
+
+    Args:
+        summary: what is measured.
+        answers: all of a layer or defence.
+        facts: the columns dataset, seed and model.
+    """
+    return [
+        {name: ({**facts, **cell._asdict()} | values)[name] for name in (*AXES, *summary.columns)}
+        for cell, values in summary.summarize(answers)
+    ]
+
+
 def accuracy_row(classes: Any, labels: Any, delta: Any = None, **axes: Any) -> dict[str, Any]:
     """One accuracy row of arrays (n,), with the columns COLUMNS; axes: the values of AXES, delta: default 0."""
     import numpy as np
@@ -75,7 +89,7 @@ def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Ite
     write_text(path, format_rows(rows, columns))
 
 
-def read_rows(path: str | Path, kind: Kind | None = ACCURACY) -> list[dict[str, Any]]:
+def read_rows(path: str | Path, kind: Kind | Summary | None = ACCURACY) -> list[dict[str, Any]]:
     """Result rows of a CSV file, numbers converted.
 
     Args:
@@ -94,7 +108,7 @@ def read_rows(path: str | Path, kind: Kind | None = ACCURACY) -> list[dict[str, 
         raise fault(path, f"cannot be read as result rows ({error})") from error
 
 
-def collect_rows(paths: Iterable[str | Path], kind: Kind | None = ACCURACY) -> list[dict[str, Any]]:
+def collect_rows(paths: Iterable[str | Path], kind: Kind | Summary | None = ACCURACY) -> list[dict[str, Any]]:
     """Result rows of several CSV files, one file after the other. FileFault where their columns differ."""
     found: list[dict[str, Any]] = []
     for path in paths:

@@ -1,7 +1,9 @@
 """Networks: which are trained, from what, and what they are built of."""
 
 from collections.abc import Iterable
+from typing import Any
 
+from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
 from nndefense.config import Config
 from nndefense.defenses import TRAINING
 from nndefense.images import KINDS
@@ -56,3 +58,23 @@ def training_targets(config: Config, model: str) -> list[str]:
     method = [TRAINING[recipe.method].target] if recipe.method in TRAINING else []
     opened = ancestors(config, [model, *config.models[model].trained_from])
     return [*image_targets(config, *sets), *method, *architecture_targets(config, *opened)]
+
+
+def defense_kind(config: Config, defense: str) -> str:
+    """The registered kind of a defence."""
+    return defense if defense in (NO_DEFENSE, NEIGHBORS) else config.defenses[defense].kind
+
+
+def defense_options(config: Config, defense: str) -> dict[str, Any]:
+    """Options of a defence; the nearest neighbours are deployed at the base values."""
+    base = config.base
+    if defense != NEIGHBORS:
+        return {} if defense == NO_DEFENSE else config.defenses[defense].options
+    found = {
+        "k": base.neighbors,
+        "weighting": base.weighting,
+        "combination": base.combination,
+        "searched": config.index.neighbors,
+        "probes": config.index.probes,
+    }
+    return {name: value for name, value in found.items() if value is not None}

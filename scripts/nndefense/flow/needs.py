@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from nndefense.attacks import ATTACKS
-from nndefense.axes.queries import CLEAN, Pack
+from nndefense.axes.cells import NO_DEFENSE
+from nndefense.axes.queries import CLEAN, WORST, Pack
 from nndefense.config import Config
 from nndefense.core.registry import Entry
 from nndefense.defenses import DEFENSES
-from nndefense.flow.queries import file_of, method_options, neighbor_packs
+from nndefense.flow.models import defense_kind
+from nndefense.flow.queries import attacked_defense, file_of, method_options, neighbor_packs
 
 CONTEXT = "nndefense.evaluation.context"
 READERS = "nndefense.evaluation.readers"
@@ -20,10 +22,11 @@ READERS = "nndefense.evaluation.readers"
 
 @dataclass(frozen=True)
 class Case:
-    """The job that something is needed for: a pack of query sets that is attacked or answered."""
+    """The job that something is needed for: a pack of query sets that is attacked (by an attacker) or answered."""
 
     config: Config
     pack: Pack
+    attacking: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ def _knowledge(case: Case) -> list[str]:
 
 def _neighbor_images(case: Case) -> list[str]:
     # Pixels of neighbours serve one form of PGD-PR only.
-    if method_options(case.config, case.pack.ball, case.pack.attack).get("form") != "literal":
+    options = method_options(case.config, case.pack.ball, case.pack.threat, case.pack.attack)
+    if options.get("form", "literal") != "literal":
         return []
     pool = case.pack.threat.database.pool
     sets = [f"<results>/images/{name}/set.json" for name in case.config.pools[pool].images]
@@ -78,6 +82,20 @@ def _encoder_facts(case: Case) -> dict[str, Any]:
     return {"layer": layer, "pooled": pooled_sides(case.config, [layer])}
 
 
+def _surrogates(case: Case) -> list[str]:
+    adaptive = case.config.attacks.adaptive
+    more = adaptive.surrogates if adaptive else []
+    names = dict.fromkeys([case.config.target, case.config.surrogate, *more])
+    return [
+        f"<results>/models/{name}/{file}" for name in names if name for file in ("model.json", "weights.safetensors")
+    ]
+
+
+def _retrieval(case: Case) -> list[str]:
+    database = case.pack.threat.database if case.attacking and case.pack.threat else None
+    return ["<results>/knn.json" if database is None else f"<results>/attackers/{database}.json"]
+
+
 NEEDS = {
     "answers": Need(f"{CONTEXT}:read_answers", _answers),
     "direction": Need(f"{CONTEXT}:read_direction", _direction),
@@ -85,7 +103,8 @@ NEEDS = {
     "knowledge": Need(f"{CONTEXT}:read_knowledge", _knowledge),
     "neighbor_images": Need(f"{READERS}:read_neighbor_images", _neighbor_images),
     "patches": Need(f"{CONTEXT}:read_patches", _patches),
-    "retrieval": Need(f"{READERS}:read_retrieval", lambda case: ["<results>/knn.json"]),
+    "surrogates": Need(f"{READERS}:read_surrogates", _surrogates),
+    "retrieval": Need(f"{READERS}:read_retrieval", _retrieval),
 }
 
 
@@ -103,9 +122,9 @@ class Needed:
     targets: list[str]
 
 
-def needed(config: Config, pack: Pack, *entries: Entry) -> Needed:
-    """What the components of these registry entries need for a pack."""
-    case, roles, files, facts = Case(config, pack), [], [], {}
+def needed(config: Config, pack: Pack, *entries: Entry, attacking: bool = False) -> Needed:
+    """What the components of these registry entries need for a pack, to attack it or to answer it."""
+    case, roles, files, facts = Case(config, pack, attacking), [], [], {}
     names = list(dict.fromkeys(name for entry in entries for name in entry.needs))
     for name in names:
         paths = NEEDS[name].files(case)
@@ -118,11 +137,14 @@ def needed(config: Config, pack: Pack, *entries: Entry) -> Needed:
 
 
 def attack_needs(config: Config, pack: Pack) -> Needed:
-    """What an attack needs, and the defence that it attacks, if there is one."""
-    entries = [ATTACKS[pack.attack]]
-    if pack.threat.defense is not None:
-        entries.append(DEFENSES[config.defenses[pack.threat.defense].kind])
-    return needed(config, pack, *entries)
+    """What an attack needs, or all attacks of the worst case, and the defence that they attack, if there is one."""
+    attacks = config.attacks.adaptive.methods if pack.attack == WORST else [pack.attack]
+    entries = [ATTACKS[one] for one in attacks]
+    # A bare network's answers are found by the attack itself.
+    attacked = attacked_defense(config, pack.threat)
+    if attacked not in (None, NO_DEFENSE):
+        entries.append(DEFENSES[defense_kind(config, attacked)])
+    return needed(config, pack, *entries, attacking=True)
 
 
 def defense_needs(config: Config, kind: str, pack: Pack = CLEAN) -> Needed:

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 
 from nndefense.attacks import ATTACKS
 from nndefense.axes.ball import LINF, Ball
-from nndefense.axes.queries import CLEAN, Pack
-from nndefense.axes.threat import Threat
+from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
+from nndefense.axes.queries import CLEAN, WORST, Pack
+from nndefense.axes.threat import ADAPTIVE, AttackDatabase, Threat
 from nndefense.config import Config
 from nndefense.flow.databases import databases_of
 
@@ -64,10 +65,68 @@ def aware_packs(config: Config) -> list[Pack]:
     ]
 
 
+def attacked_defenses(config: Config) -> list[str]:
+    """Defences whose worst case is found."""
+    adaptive = config.attacks.adaptive
+    if adaptive is None:
+        return []
+    return [NO_DEFENSE, NEIGHBORS, *config.defenses] if adaptive.defenses is None else list(adaptive.defenses)
+
+
+def through_packs(config: Config, defense: str) -> list[Pack]:
+    """Query sets of every attack that goes through a defence, alone, where the configuration wants them in full.
+
+    Through the nearest neighbours also those of an attacker who has another database, at the base budget.
+    """
+    adaptive = config.attacks.adaptive
+    if adaptive is None or defense not in adaptive.full:
+        return []
+    ball, threat = base_ball(config), Threat(ADAPTIVE, defense)
+    found = [Pack(ball, threat, attack, epsilons) for attack in adaptive.methods for epsilons in adaptive.packs]
+    if defense == NEIGHBORS:
+        found += [
+            Pack(ball, Threat(ADAPTIVE, defense, one), adaptive.doubled, (config.base.epsilon,))
+            for one in other_databases(config)
+        ]
+    return found
+
+
+def other_databases(config: Config) -> list[AttackDatabase]:
+    """Databases that an attacker of the nearest-neighbour defence has for the defence's own."""
+    white_box, adaptive = config.attacks.white_box, config.attacks.adaptive
+    if white_box is None or adaptive is None or not adaptive.databases or white_box.pool != config.base.pool:
+        return []
+    databases = databases_of(config, white_box.pool)
+    return [one for one in databases.attacked(white_box.sizes) if one != databases.whole]
+
+
+def worst_packs(config: Config, defense: str) -> list[Pack]:
+    """Query sets that broke a defence, whichever attack it was; none for those whose worst case is not asked for."""
+    if defense not in attacked_defenses(config):
+        return []
+    threat = Threat(ADAPTIVE, defense)
+    return [Pack(base_ball(config), threat, WORST, epsilons) for epsilons in config.attacks.adaptive.packs]
+
+
 def neighbor_packs(config: Config, layer: str) -> list[Pack]:
-    """Query sets that a layer's nearest-neighbour defence is evaluated on; white-box attacks are on the base layer."""
-    aware = aware_packs(config) if layer == config.base.features else []
-    return [CLEAN, *unaware_packs(config), *aware]
+    """Query sets that a layer's nearest-neighbour defence is evaluated on.
+
+    Those of attackers who know of the defence are on the base layer.
+    """
+    found = [CLEAN, *unaware_packs(config)]
+    if layer == config.base.features:
+        found += [*aware_packs(config), *through_packs(config, NEIGHBORS), *worst_packs(config, NEIGHBORS)]
+    return found
+
+
+def tried_packs(config: Config, defense: str) -> list[Pack]:
+    """Attacked query sets in the base ball that a defence is evaluated on, besides its worst ones."""
+    if defense == NEIGHBORS:
+        packs = neighbor_packs(config, config.base.features)
+    else:
+        packs = undefended_packs(config) if defense == NO_DEFENSE else defense_packs(config, defense)
+    own = worst_packs(config, defense)
+    return [one for one in packs if one.ball == base_ball(config) and one not in own and one.attack != WORST]
 
 
 def packs_under(config: Config, *attacks: str) -> list[Pack]:
@@ -103,6 +162,7 @@ def linf_packs(config: Config, defense: str | None = None) -> list[Pack]:
 def defense_packs(config: Config, defense: str) -> list[Pack]:
     """Query sets that a defence without a database is evaluated on."""
     found = [*base_packs(config), *own_packs(config, defense)]
+    found += [*through_packs(config, defense), *worst_packs(config, defense)]
     if config.attacks.linf and defense in config.attacks.linf.defenses:
         found += [*linf_packs(config), *linf_packs(config, defense)]
     return found
@@ -110,12 +170,15 @@ def defense_packs(config: Config, defense: str) -> list[Pack]:
 
 def undefended_packs(config: Config) -> list[Pack]:
     """Query sets that the bare network is evaluated on."""
-    return [*neighbor_packs(config, config.base.features), *linf_packs(config)]
+    own = [*through_packs(config, NO_DEFENSE), *worst_packs(config, NO_DEFENSE)]
+    return [*neighbor_packs(config, config.base.features), *own, *linf_packs(config)]
 
 
 def made_packs(config: Config) -> list[Pack]:
     """Every pack that is a file of attacked images."""
     own = [one for defense in config.defenses for one in own_packs(config, defense)]
+    for defense in (NO_DEFENSE, NEIGHBORS, *config.defenses):
+        own += [*through_packs(config, defense), *worst_packs(config, defense)]
     linf = config.attacks.linf.defenses if config.attacks.linf else []
     found = [*unaware_packs(config), *aware_packs(config), *own, *linf_packs(config)]
     return list(dict.fromkeys([*found, *(one for defense in linf for one in linf_packs(config, defense))]))
@@ -130,14 +193,28 @@ def file_of(config: Config, pack: Pack) -> Pack:
     return pack
 
 
-def method_options(config: Config, ball: Ball, attack: str) -> dict[str, object]:
-    """Options of an attack within a ball."""
-    methods = config.attacks.linf.methods if ball == LINF and config.attacks.linf else config.attacks.methods
+def method_options(config: Config, ball: Ball, threat: Threat, attack: str) -> dict[str, object]:
+    """Options of an attack within a ball, in a threat model."""
+    attacks = config.attacks
+    methods = attacks.linf.methods if ball == LINF and attacks.linf else attacks.methods
+    if threat.box == ADAPTIVE and attacks.adaptive:
+        methods = attacks.adaptive.methods
     return methods[attack].model_dump() if attack in methods else {}
+
+
+def attacked_defense(config: Config, threat: Threat) -> str | None:
+    """The defence that an attack goes through; None for a bare network.
+
+    In the gray box a defence that is a network of its own is attacked as one, as the papers do: what it looks up is
+    constant.
+    """
+    defense = threat.defense
+    own = defense in config.defenses and config.defenses[defense].model is not None
+    return None if threat.box == "gray_box" and own else defense
 
 
 def attacked_model(config: Config, threat: Threat) -> str:
     """The network whose gradients an attack follows."""
-    if threat.defense is not None:
+    if threat.defense in config.defenses:
         return config.defenses[threat.defense].model or config.target
     return config.surrogate if threat.box == "black_box" else config.target

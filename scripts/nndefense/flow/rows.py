@@ -2,15 +2,19 @@
 
 from collections.abc import Iterable
 
-from nndefense.axes.cells import NO_DEFENSE
+from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
 from nndefense.axes.queries import CLEAN, Pack
+from nndefense.axes.threat import ADAPTIVE
 from nndefense.config import Config
 from nndefense.flow.queries import (
+    attacked_defenses,
     defense_packs,
     file_of,
     linf_packs,
     neighbor_packs,
+    tried_packs,
     undefended_packs,
+    worst_packs,
 )
 
 PREDICTIONS = "predictions"
@@ -38,12 +42,13 @@ def system_files(config: Config, layers: Iterable[str], packs: Iterable[Pack], k
     ]
 
 
-def defense_files(config: Config, kind: str = "accuracy") -> list[str]:
-    """Files of all other defences, for every pack that they are evaluated on."""
+def defense_files(config: Config, kind: str = "accuracy", *, adaptive: bool = True) -> list[str]:
+    """Files of all other defences for every pack that they are evaluated on, or all but those of adaptive attackers."""
     return [
         result_file(config, defense, pack, kind)
         for defense in config.defenses
         for pack in defense_packs(config, defense)
+        if adaptive or not is_adaptive(pack)
     ]
 
 
@@ -56,7 +61,32 @@ def linf_files(config: Config, kind: str = "accuracy") -> list[str]:
     return found
 
 
-def all_files(config: Config, kind: str = "accuracy") -> list[str]:
-    """Files of everything that the configuration asks for."""
-    systems = system_files(config, config.features.names, undefended_packs(config), kind)
-    return [*systems, *defense_files(config, kind)]
+def all_files(config: Config, kind: str = "accuracy", *, adaptive: bool = True) -> list[str]:
+    """Files of everything that the configuration asks for, or all but those of adaptive attackers."""
+    packs = [pack for pack in undefended_packs(config) if adaptive or not is_adaptive(pack)]
+    systems = system_files(config, config.features.names, packs, kind)
+    return [*systems, *defense_files(config, kind, adaptive=adaptive)]
+
+
+def is_adaptive(pack: Pack) -> bool:
+    """Whether a pack's images were attacked through a defence: they are some of the test images only."""
+    return pack.threat is not None and pack.threat.box == ADAPTIVE
+
+
+def system_answers(config: Config, system: str) -> list[str]:
+    """Answers of a layer or defence to everything that it is tried on in the base ball, the worst case last."""
+    defense = NEIGHBORS if system == config.base.features else system
+    packs = [CLEAN, *tried_packs(config, defense), *worst_packs(config, defense)]
+    files = dict.fromkeys(file_of(config, pack) if system not in config.defenses else pack for pack in packs)
+    return [result_file(config, system, pack, PREDICTIONS) for pack in files]
+
+
+def summary_files(config: Config, summary: str) -> list[str]:
+    """Rows of a summary, of every defence whose worst case is found."""
+    return [summary_file(config, summary, one) for one in attacked_defenses(config)]
+
+
+def summary_file(config: Config, summary: str, defense: str) -> str:
+    """Rows of a summary of a defence; the nearest neighbours' stand by the base layer."""
+    system = config.base.features if defense == NEIGHBORS else defense
+    return f"<results>/{summary}/{config.target}/{system}.csv"

@@ -16,5 +16,6 @@ ARCHITECTURES = {
     "resnext50_32x4d": "nndefense.models.torchvision_nets:build",
     "resnext101_32x8d": "nndefense.models.torchvision_nets:build",
     "resnext101_64x4d": "nndefense.models.torchvision_nets:build",
+    "efficientnet_lite{depth}": "nndefense.models.efficientnet_lite:build",
     "racnn": "nndefense.models.racnn:build",
 }

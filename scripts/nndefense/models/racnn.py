@@ -2,7 +2,7 @@
 
 SysML 2018 (h_bar and y_bar of N neighbours, features frozen) and arXiv 1802.09502 (features trained, local mixup) are
 one network with different options. The search is treated as constant: gradients by the image flow through its own
-features in the attention weights only.
+features in the attention weights only. `nndefense.defenses.retrieval_augmented` is what an attacker differentiates.
 """
 
 from collections.abc import Iterable
@@ -125,8 +125,12 @@ class RetrievalAugmented(nn.Module):
         images: standardised. features: phi's of the same images, used where the search shares phi.
         """
         with torch.no_grad():
-            found = features.detach() if self.retriever is None else self.retriever(images.detach())
-            return found if self.projection is None else functional.linear(found.to(self.projection), self.projection)
+            return self.embed(images.detach(), features.detach())
+
+    def embed(self, images: Tensor, features: Tensor) -> Tensor:
+        """The same as `query`, with its gradient."""
+        found = features if self.retriever is None else self.retriever(images)
+        return found if self.projection is None else functional.linear(found.to(self.projection), self.projection)
 
     def classify(self, weights: Tensor, neighbors: Tensor, labels: Tensor) -> Tensor:
         """Logits (B, classes) of convex sums: weights (B, N), features (B, N, D) and labels (B, N) of neighbours."""

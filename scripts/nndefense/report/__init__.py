@@ -2,6 +2,9 @@
 
 # In the order of the report.
 PIECES = {
+    "fig_adaptive": "nndefense.report.figures.fig_adaptive:PIECE",
+    "worst_case": "nndefense.report.tables.worst_case:PIECE",
+    "card": "nndefense.report.tables.card:PIECE",
     "fig1": "nndefense.report.figures.fig1:PIECE",
     "fig2": "nndefense.report.figures.fig2:PIECE",
     "fig3": "nndefense.report.figures.fig3:PIECE",

@@ -1,11 +1,15 @@
 """Rows of attacks that know of the defence: what Figure 6 shows, and what claims on it are judged on.
 
-`params["white_box"]` holds the attacked pool, the attacks that know of the defence, and the one that is run with every
-attacker's database (`ablated`).
+`params["white_box"]` holds the attacked pool, the attacks that know of the defence, and those that are run with every
+attacker's database (`ablated`); `through`, the attacks that go through the defence.
 """
 
+from nndefense.axes.cells import NEIGHBORS
+from nndefense.axes.threat import ADAPTIVE, AttackDatabase
 from nndefense.report.names import Params, attack_database
 from nndefense.report.select import Row, Rows, defended, distinct, matching
+
+THROUGH = f"{ADAPTIVE}-{NEIGHBORS}"
 
 
 def defense_rows(rows: Rows, params: Params) -> list[Row]:
@@ -24,10 +28,17 @@ def defense_rows(rows: Rows, params: Params) -> list[Row]:
 
 def _reach(row: Row) -> tuple[int, float] | None:
     """(size, overlap) of a row's attack database within its own pool; a prefix of the defence overlaps fully."""
-    database = attack_database(row["setting"])
+    database = _database(row)
     if database is None or database.pool != row["pool"]:
         return None
     return database.size, 1.0 if database.overlap is None else database.overlap
+
+
+def _database(row: Row) -> AttackDatabase | None:
+    """The attacker's database: attacks through the defence that name none have the defence's own."""
+    if row["setting"] == THROUGH:
+        return AttackDatabase(row["pool"], row["size"])
+    return attack_database(row["setting"])
 
 
 def by_attack(ours: Rows, params: Params) -> dict[str, list[Row]]:
@@ -40,12 +51,18 @@ def by_attack(ours: Rows, params: Params) -> dict[str, list[Row]]:
     return {attack: found for attack, found in curves.items() if found}
 
 
+def by_attack_through(ours: Rows, params: Params) -> dict[str, list[Row]]:
+    """Panel d: rows by attack through the defence, whose attacker has the defence's own database."""
+    found = {attack: matching(ours, setting=THROUGH, attack=attack) for attack in params["white_box"]["through"]}
+    return {attack: rows for attack, rows in found.items() if rows}
+
+
 def by_attack_size(ours: Rows, params: Params) -> list[Row]:
-    """Panel b: rows of the ablated attack with an `attack_size`, for budgets with more than one size."""
+    """Panel b: rows of the ablated attacks with an `attack_size`, for budgets with more than one size."""
     found = [
         {**row, "attack_size": database.size}
-        for row in matching(ours, attack=params["white_box"]["ablated"])
-        if (database := attack_database(row["setting"]))
+        for row in _ablated(ours, params)
+        if (database := _database(row))
         and (database.pool, database.overlap) == (row["pool"], None)
         and database.size <= row["size"]
     ]
@@ -53,16 +70,22 @@ def by_attack_size(ours: Rows, params: Params) -> list[Row]:
 
 
 def by_overlap(ours: Rows, params: Params) -> list[Row]:
-    """Panel c: rows of the ablated attack with an `overlap`, of databases of one size, for budgets with several."""
-    found: dict[tuple[float, float], Row] = {}
-    for row in matching(ours, attack=params["white_box"]["ablated"]):
+    """Panel c: rows of the ablated attacks with an `overlap`, of databases of one size, for budgets with several."""
+    found: dict[tuple[str, float, float], Row] = {}
+    for row in _ablated(ours, params):
         reach = _reach(row)
         if reach and reach[0] == row["size"]:
             # The defence database itself and an overlap of 1 are the same images: one of them is drawn.
-            found.setdefault((row["epsilon"], reach[1]), {**row, "overlap": reach[1]})
+            found.setdefault((row["attack"], row["epsilon"], reach[1]), {**row, "overlap": reach[1]})
     return _with_curves(list(found.values()), "overlap")
 
 
 def _with_curves(rows: Rows, axis: str) -> list[Row]:
-    """Rows of the budgets that have more than one value of `axis`: a single point would be no curve."""
-    return [row for row in rows if len(distinct(matching(rows, epsilon=row["epsilon"]), axis)) > 1]
+    """Rows of attacks and budgets that have more than one value of `axis`: a single point would be no curve."""
+    return [
+        row for row in rows if len(distinct(matching(rows, attack=row["attack"], epsilon=row["epsilon"]), axis)) > 1
+    ]
+
+
+def _ablated(ours: Rows, params: Params) -> list[Row]:
+    return [row for attack in params["white_box"]["ablated"] for row in matching(ours, attack=attack)]

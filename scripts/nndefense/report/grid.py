@@ -58,8 +58,9 @@ def best_cells(cells: Cells, columns: Iterable[Column], *, bare: bool = False) -
 
 
 def accuracy_text(row: Row) -> str:
-    """Accuracy and its interval."""
-    return f"{row['accuracy']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+    """Accuracy and its interval; of a worst case the strongest attack, too."""
+    by = f" {row['by']}" if "by" in row else ""
+    return f"{row['accuracy']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]{by}"
 
 
 def markdown_cells(row: Mapping[Column, Row], columns: Sequence[Column], best: set[int]) -> list[str]:

@@ -6,7 +6,13 @@ from typing import Any
 from nndefense.axes.threat import AttackDatabase, Threat
 from nndefense.core.errors import ConfigError
 
-SETTING_NAMES = {"clean": "Clean", "gray_box": "Gray box", "black_box": "Black box", "white_box": "White box"}
+SETTING_NAMES = {
+    "clean": "Clean",
+    "gray_box": "Gray box",
+    "black_box": "Black box",
+    "white_box": "White box",
+    "worst": "Worst case",
+}
 BOTH = ("gray_box", "black_box")
 
 Params = Mapping[str, Any]

@@ -15,6 +15,7 @@ from nndefense.defenses import DEFENSES
 from nndefense.evaluation.rows import COLUMNS, read_rows
 from nndefense.report.names import BOTH, SETTING_NAMES, Params
 from nndefense.report.select import Row, Rows
+from nndefense.report.worst import as_setting, read_worst
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,6 +69,12 @@ def collect_accuracy(paths: Sequence[str]) -> list[Row]:
             sets.setdefault(tuple(row[axis] for axis in QUERY_AXES), []).append(row)
         found += [row for rows in sets.values() for row in rows]
     return found
+
+
+def with_worst(files: Files, params: Params) -> list[Row]:
+    """Accuracy rows of files, and worst cases as rows of a setting of their own."""
+    worst = read_worst(files.get("worst", []))
+    return [*collect_accuracy(files["rows"]), *as_setting(worst, params)]
 
 
 @dataclass(frozen=True)
@@ -189,7 +196,7 @@ class RowTable(Piece):
     latex: Callable[[Rows, Params], str]
 
     def make(self, files: Files, params: Params) -> Made:
-        rows = self.select(collect_accuracy(files["rows"]), params)
+        rows = self.select(with_worst(files, params), params)
         return Made(rows, markdown=self.markdown(rows, params), latex=self.latex(rows, params))
 
 

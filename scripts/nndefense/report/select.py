@@ -7,6 +7,7 @@ from typing import Any
 
 from nndefense.axes.ball import LINF
 from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
+from nndefense.axes.queries import WORST
 from nndefense.core.errors import InputError
 from nndefense.features.names import is_rmac
 from nndefense.report.names import BOTH, Params
@@ -40,9 +41,10 @@ def defended(rows: Iterable[Row], params: Params, *axes: str) -> list[Row]:
 
 
 def with_clean(rows: Rows, **attack: Any) -> list[Row]:
-    """Clean rows, and those of the given attack in the gray-box and black-box settings."""
+    """Clean rows, those of the given attack in the gray-box and black-box settings, and worst cases of all attacks."""
     attacked = [row for row in matching(rows, **attack) if not row["setting"].startswith("white_box")]
-    return [*matching(rows, setting="clean"), *attacked]
+    worst = matching(rows, **{**attack, "attack": WORST, "setting": WORST})
+    return [*matching(rows, setting="clean"), *attacked, *worst]
 
 
 def under_attack(rows: Rows, params: Params, settings: Iterable[str]) -> list[Row]:

@@ -4,9 +4,11 @@ They are named by pieces, not imported: no job depends on the code here.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from nndefense.axes.ball import LINF
+from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
 from nndefense.axes.queries import CLEAN, Pack
 from nndefense.axes.threat import Threat
 from nndefense.config import Config
@@ -15,16 +17,27 @@ from nndefense.features.names import is_rmac
 from nndefense.flow.databases import shards_of
 from nndefense.flow.models import curves, used_models
 from nndefense.flow.queries import (
+    attacked_defenses,
     aware_attacks,
     aware_packs,
     base_ball,
     base_packs,
-    defense_packs,
     file_of,
+    own_packs,
     packs_under,
+    through_packs,
     unaware_attacks,
+    worst_packs,
 )
-from nndefense.flow.rows import PREDICTIONS, all_files, linf_files, result_file, system_files
+from nndefense.flow.rows import (
+    PREDICTIONS,
+    all_files,
+    linf_files,
+    result_file,
+    summary_file,
+    summary_files,
+    system_files,
+)
 from nndefense.report.paper import FILE as PAPER_TABLES
 from nndefense.report.piece import Inputs, Piece
 
@@ -79,6 +92,7 @@ def aware(config: Config, piece: Piece) -> Inputs | None:
     packs = aware_packs(config)
     if not packs:
         return None
+    packs += through_packs(config, NEIGHBORS)
     files = _rows(config, [config.base.features], [*packs_under(config, config.base.attack), *packs])
     return Inputs(files, {"white_box": _white_box(config)}, _aware_names(config))
 
@@ -87,37 +101,89 @@ def _white_box(config: Config) -> dict[str, Any] | None:
     section = config.attacks.white_box
     if section is None:
         return None
-    return {"pool": section.pool, "attacks": aware_attacks(config), "ablated": section.ablated}
+    through = list(dict.fromkeys(pack.attack for pack in through_packs(config, NEIGHBORS)))
+    ablated = [section.ablated, *([config.attacks.adaptive.doubled] if through else [])]
+    return {"pool": section.pool, "attacks": aware_attacks(config), "ablated": ablated, "through": through}
 
 
 def _aware_names(config: Config) -> list[str]:
     section = _white_box(config)
-    return [*section["attacks"], section["ablated"]] if section else []
+    return [*section["attacks"], *section["ablated"], *section["through"]] if section else []
 
 
 def databases(config: Config, piece: Piece) -> Inputs:
     """Every database under the base attack at the base budget, by the base layer and by those pooled by R-MAC."""
     packs = [pack for pack in base_packs(config) if pack.ball in (None, base_ball(config))]
-    return Inputs(_rows(config, _table_layers(config), packs), _paper())
+    files = _rows(config, _table_layers(config), packs) | _worst(config, NO_DEFENSE, NEIGHBORS)
+    return Inputs(files, _paper(), _worst_names(config))
+
+
+def _worst(config: Config, *defenses: str) -> dict[str, list[str]]:
+    """Worst cases of these defences; no role without any."""
+    files = [summary_file(config, "accuracy_worst", one) for one in defenses if one in attacked_defenses(config)]
+    return {"worst": files} if files else {}
+
+
+def _worst_names(config: Config) -> list[str]:
+    """Attacks that a worst case may name."""
+    adaptive = config.attacks.adaptive
+    return [*adaptive.methods, *unaware_attacks(config), *aware_attacks(config)] if adaptive else []
 
 
 def databases_and_models(config: Config, piece: Piece) -> Inputs:
     """The databases, and the clean accuracies of the networks in use."""
     models = [f"<results>/models/{model}/clean_accuracy.json" for model in used_models(config)]
-    return Inputs({**databases(config, piece).files, "models": models}, _paper())
+    return Inputs({**databases(config, piece).files, "models": models}, _paper(), _worst_names(config))
 
 
 def defenses(config: Config, piece: Piece) -> Inputs:
     """Every database and every other defence at the base values, in all pixel spaces of normalised l2 balls."""
     files = system_files(config, _table_layers(config), base_packs(config))
     for defense in config.defenses:
-        packs = [pack for pack in defense_packs(config, defense) if pack.ball != LINF]
+        packs = [pack for pack in [*base_packs(config), *own_packs(config, defense)] if pack.ball != LINF]
         files += [result_file(config, defense, pack) for pack in packs]
-    return Inputs({"rows": files}, _paper(), defenses=list(config.defenses))
+    worst = _worst(config, NO_DEFENSE, NEIGHBORS, *config.defenses)
+    return Inputs({"rows": files, **worst}, _paper(), _worst_names(config), list(config.defenses))
 
 
 def _table_layers(config: Config) -> list[str]:
     return list(dict.fromkeys([config.base.features, *filter(is_rmac, config.features.names)]))
+
+
+def worst_case(config: Config, piece: Piece) -> Inputs | None:
+    """The worst case of every defence that is attacked, what each attack broke, and what the searches report."""
+    defenses = attacked_defenses(config)
+    if not defenses:
+        return None
+    packs = [pack for one in defenses for pack in worst_packs(config, one)]
+    files = {
+        "worst": summary_files(config, "accuracy_worst"),
+        "breaks": summary_files(config, "attack_breaks"),
+        "reports": [f"<results>/attacks/{pack}.json" for pack in packs],
+    }
+    suite = list(config.attacks.adaptive.methods)
+    return Inputs(files, {"suite": suite}, _worst_names(config), list(config.defenses))
+
+
+def card(config: Config, piece: Piece) -> Inputs | None:
+    """What the worst case is of, and how to reproduce it."""
+    found = worst_case(config, piece)
+    if found is None:
+        return None
+    adaptive, place = config.attacks.adaptive, "/".join(part for part in ("results", config.run) if part)
+    commands = {}
+    for name in attacked_defenses(config):
+        stored = [f"{place}/attacks/{pack}.npz" for pack in worst_packs(config, name)]
+        rows = summary_file(config, "accuracy_worst", name).replace("<results>", place)
+        scored = [f"nndefense rescore {path}" + (f" --run {place}" if config.run else "") for path in stored]
+        commands[name] = [f"snakemake {rows}", *scored]
+    values = {
+        "commands": commands,
+        "networks": {name: one.model or config.target for name, one in config.defenses.items()},
+        "options": {name: options.model_dump() for name, options in adaptive.methods.items()},
+        "surrogates": list(dict.fromkeys([*used_models(config), *adaptive.surrogates])),
+    }
+    return replace(found, values=found.values | values)
 
 
 def layer_sizes(config: Config, piece: Piece) -> Inputs:
@@ -167,7 +233,10 @@ def judged(config: Config, piece: Piece) -> Inputs:
         "white_box": _white_box(config),
     }
     named = [*unaware_attacks(config), *_aware_names(config), *(section["attacks"] if section else [])]
-    return Inputs({PREDICTIONS: all_files(config, PREDICTIONS)}, values, named, list(config.defenses))
+    through = system_files(config, [config.base.features], through_packs(config, NEIGHBORS), PREDICTIONS)
+    through = [path for path in through if f"/{config.base.features}/" in path]
+    files = {PREDICTIONS: all_files(config, PREDICTIONS, adaptive=False)} | ({"through": through} if through else {})
+    return Inputs(files, values, named, list(config.defenses))
 
 
 def histories(config: Config, piece: Piece) -> Inputs | None:

@@ -36,10 +36,10 @@ def soft_votes(
     """
     if k < 1 or not temperature > 0:
         raise InputError(f"soft votes have k={k}, temperature={temperature}; allowed: k >= 1, temperature > 0")
-    reach, inside = _reach(distances.detach(), valid, k)
+    border, inside = reach(distances.detach(), valid, k)
     weightless = ((weights == 0) | ~inside).all(dim=1, keepdim=True)
     counted = valid.to(distances.dtype) * torch.where(weightless, 1.0, weights.to(distances.dtype))
-    says = logsigmoid((reach - distances) / (temperature * reach)) + counted.log()
+    says = logsigmoid((border - distances) / (temperature * border)) + counted.log()
     if combination == "hard":
         softmax = one_hot(softmax.argmax(dim=2), softmax.shape[2])
     rows = softmax.to(distances.dtype)
@@ -51,15 +51,21 @@ def soft_votes(
     return shares.clamp_min(torch.finfo(shares.dtype).tiny).log()
 
 
-def _reach(distances: Tensor, valid: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The distance half-way between the k-th and the next candidate, (B, 1), and which are among the k nearest."""
+def reach(distances: Tensor, valid: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The distance half-way between the k-th and the next candidate, (B, 1), and which are among the k nearest.
+
+    Args:
+        distances: (B, M) of the candidates.
+        valid: (B, M) bool, whether there is a candidate.
+        k: how many are within reach.
+    """
     known = distances.masked_fill(~valid, torch.inf)
     ordered, places = known.sort(dim=1, stable=True)
     inside = torch.zeros_like(valid).scatter_(1, places[:, :k], True) & valid
     last = known.masked_fill(~inside, 0.0).amax(dim=1, keepdim=True)
     following = ordered[:, k : k + 1] if ordered.shape[1] > k else torch.full_like(last, torch.inf)
     # Where nothing follows, all are well within.
-    reach = torch.where(following.isfinite(), (last + following) / 2, 2 * last)
+    found = torch.where(following.isfinite(), (last + following) / 2, 2 * last)
     # A query that equals its K neighbours must not divide by 0.
     largest = known.masked_fill(~valid, 0.0).amax(dim=1, keepdim=True)
-    return reach.maximum(1e-6 * largest).clamp_min(torch.finfo(distances.dtype).tiny * 1e6), inside
+    return found.maximum(1e-6 * largest).clamp_min(torch.finfo(distances.dtype).tiny * 1e6), inside

@@ -1,13 +1,16 @@
 """Every claim of the papers' texts that answers can test."""
 
+from nndefense.report.claims.adaptive import ADAPTIVE_CLAIMS
 from nndefense.report.claims.figures import FIGURE_CLAIMS
 from nndefense.report.claims.judge import Claim
 from nndefense.report.claims.racnn import RACNN_CLAIMS
 from nndefense.report.claims.tables import TABLE_CLAIMS
 from nndefense.report.select import layer_depth
 
-CLAIMS: tuple[Claim, ...] = (
+# On all test images.
+PLAIN_CLAIMS: tuple[Claim, ...] = (
     *TABLE_CLAIMS,
     *sorted(FIGURE_CLAIMS, key=lambda claim: layer_depth(claim.id)[0]),
     *RACNN_CLAIMS,
 )
+CLAIMS = (*PLAIN_CLAIMS, *ADAPTIVE_CLAIMS)

@@ -35,7 +35,7 @@ def outcomes_of(answers: Iterable[Answers], params: Params) -> dict[Cell, np.nda
 
 def outcome_rows(outcomes: Outcomes) -> list[dict[str, Any]]:
     """The cells as rows that `nndefense.report.select` understands; `cell` is the key."""
-    return [{**cell._asdict(), "cell": cell} for cell in outcomes]
+    return [{**cell._asdict(), "cell": cell, "accuracy": float(right.mean())} for cell, right in outcomes.items()]
 
 
 def cells_of(rows: Sequence[Mapping[str, Any]]) -> tuple[Cell, ...]:

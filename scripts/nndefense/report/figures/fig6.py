@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from nndefense.core.errors import InputError
-from nndefense.report.aware import by_attack, by_attack_size, by_overlap, defense_rows
+from nndefense.report.aware import by_attack, by_attack_size, by_attack_through, by_overlap, defense_rows
 from nndefense.report.curves import (
     REFERENCE,
     Curve,
@@ -27,13 +28,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Look = Mapping[str, Any]
+TITLES = {
+    "a": "The paper's white box",
+    "b": "First images of the database",
+    "c": "Overlap of the databases",
+    "d": "Through the defence",
+}
 CLEAN = {"color": "0.45", "linestyle": "--"}
 
 
 def select_fig6(rows: Rows, params: Params) -> list[Row]:
-    """Rows that the three panels show, each once, and the model without a defence in the gray-box setting."""
+    """Rows that the panels show, each once, and the model without a defence in the gray-box setting."""
     ours = defense_rows(rows, params)
     shown = [row for found in by_attack(ours, params).values() for row in found]
+    shown += [row for found in by_attack_through(ours, params).values() for row in found]
     ablated = [*by_attack_size(ours, params), *by_overlap(ours, params)]
     settings = {(row["setting"], row["attack"], row["epsilon"]) for row in ablated}
     shown += [row for row in ours if (row["setting"], row["attack"], row["epsilon"]) in settings and row not in shown]
@@ -47,24 +56,27 @@ def select_fig6(rows: Rows, params: Params) -> list[Row]:
 
 
 def draw_fig6(rows: Rows, params: Params) -> Figure:
-    """Draw the rows of `select_fig6`: one panel for each of a, b, c that has rows."""
+    """Draw the rows of `select_fig6`: one panel for each of a to d that has rows."""
     ours = matching(rows, defense="knn")
-    clean = matching(ours, setting="clean")
+    clean, bare = matching(ours, setting="clean"), matching(rows, defense="none")
     sizes, overlaps = by_attack_size(ours, params), by_overlap(ours, params)
-    parts = [("a", by_attack(ours, params)), ("b", sizes), ("c", overlaps)]
+    parts = [("a", by_attack(ours, params)), ("b", sizes), ("c", overlaps), ("d", by_attack_through(ours, params))]
     parts = [(name, found) for name, found in parts if found]
-    figure, panels = new_figure(3.1 * len(parts) + 0.4, 4.2, len(parts))
-    looks = looks_of(sorted(distinct([*sizes, *overlaps], "epsilon")))
-    ablated = attack_name(params["white_box"]["ablated"], params)
+    down = 2 if len(parts) > 3 else 1
+    across = ceil(len(parts) / down)
+    figure, panels = new_figure(3.5 * across + 0.4, 4.2 * down, across, down)
+    looks = looks_of(list(dict.fromkeys((row["attack"], row["epsilon"]) for row in [*sizes, *overlaps])))
     for axes, (name, found) in zip(panels, parts, strict=True):
-        if name == "a":
-            _draw_attacks(axes, found, clean, matching(rows, defense="none"), params)
+        if name in "ad":
+            _draw_attacks(axes, found, clean, bare, params)
         else:
-            _draw_ablation(axes, found, "attack_size" if name == "b" else "overlap", looks, clean)
-        axes.set_title("(a) White box" if name == "a" else f"({name}) {ablated}")
+            _draw_ablation(axes, found, "attack_size" if name == "b" else "overlap", looks, clean, params)
+        axes.set_title(f"({name}) {TITLES[name]}")
+        axes.tick_params(labelleft=True)
     if sizes:
         _mark_sizes(panels[[name for name, _ in parts].index("b")], sizes)
-    panels[0].set_ylabel(f"Accuracy, defence with {ours[0]['pool']}-{thousands(ours[0]['size'])}")
+    for axes in panels[::across]:
+        axes.set_ylabel(f"Accuracy, defence with {ours[0]['pool']}-{thousands(ours[0]['size'])}")
     fit_accuracy(panels[0], rows)
     return figure
 
@@ -78,11 +90,15 @@ def _draw_attacks(axes: Axes, curves: Mapping[str, Rows], clean: Rows, bare: Row
     legend_below(axes, [*handles, handle(f"no defence, {attack_name(params['attack'], params)}", **REFERENCE)])
 
 
-def _draw_ablation(axes: Axes, rows: Rows, column: str, looks: Mapping[float, Mapping[str, Any]], clean: Rows) -> None:
-    for epsilon, look in looks.items():
-        if line := matching(rows, epsilon=epsilon):
+def _draw_ablation(
+    axes: Axes, rows: Rows, column: str, looks: Mapping[tuple[str, float], Look], clean: Rows, params: Params
+) -> None:
+    for (attack, epsilon), look in looks.items():
+        if line := matching(rows, attack=attack, epsilon=epsilon):
             draw_band(axes, line, column, **look)
-    handles = [handle(f"Δ = {epsilon:g}", **look) for epsilon, look in looks.items()]
+    handles = [
+        handle(f"{attack_name(attack, params)}, Δ = {epsilon:g}", **look) for (attack, epsilon), look in looks.items()
+    ]
     for row in clean:
         axes.axhline(row["accuracy"], **CLEAN)
         axes.axhspan(row["ci_low"], row["ci_high"], color=CLEAN["color"], alpha=0.12, linewidth=0)
@@ -104,7 +120,7 @@ PIECE = RowFigure(
     title="Attacks that know of the defence",
     varies="attack, attacker's database, budget Δ",
     shows="(a) the attacker has the defence's own database; (b) its first images only; (c) as many images, a share of "
-    f"them in common. {BARE} {BANDS}",
+    f"them in common; (d) attacks through the defence, on fewer images. {BARE} {BANDS}",
     paper="(a) PGD, PGD-PR and PGD-FS with IG-1B-Targeted; (b), (c) PGD-FS with databases of up to 500 million images "
     "against IG-500M-Targeted",
     source="nndefense.report.sources:aware",

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from nndefense.core.seeds import derive_seed
 from nndefense.evaluation.outcomes import read_outcomes
-from nndefense.report.claims.catalog import CLAIMS
+from nndefense.report.claims.adaptive import ADAPTIVE_CLAIMS, outcomes_on
+from nndefense.report.claims.catalog import CLAIMS, PLAIN_CLAIMS
 from nndefense.report.claims.judge import COLUMNS, judge
 from nndefense.report.claims.outcomes import outcomes_of
 from nndefense.report.claims.verdicts import claims_latex, claims_markdown
@@ -21,9 +22,13 @@ class Claims(Piece):
     kind: str = TABLE
 
     def make(self, files: Files, params: Params) -> Made:
-        outcomes = outcomes_of(read_outcomes(files["predictions"], params["root"]), params)
+        answers = read_outcomes(files["predictions"], params["root"])
+        outcomes = outcomes_of(answers, params)
         seed = derive_seed(params["seed"], "claims")
-        judged = judge(CLAIMS, outcomes, params, seed=seed, resamples=params["resamples"])
+        judged = judge(PLAIN_CLAIMS, outcomes, params, seed=seed, resamples=params["resamples"])
+        through = read_outcomes(files.get("through", []), params["root"])
+        fewer = outcomes_on(answers, through, params)
+        judged += judge(ADAPTIVE_CLAIMS, fewer, params, seed=seed, resamples=params["resamples"])
         about = about_run(params, len(next(iter(outcomes.values()), ())))
         return Made(
             judged,

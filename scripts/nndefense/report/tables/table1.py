@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nndefense.axes.queries import WORST
 from nndefense.core.files import read_json
 from nndefense.report.grid import (
     BOLD,
@@ -18,7 +19,7 @@ from nndefense.report.grid import (
 from nndefense.report.markup import latex_comment, markdown_table
 from nndefense.report.names import BOTH, Params, attack_name
 from nndefense.report.paper import paper_cells
-from nndefense.report.piece import TABLE, Files, Made, Piece, collect_accuracy
+from nndefense.report.piece import TABLE, Files, Made, Piece, with_worst
 from nndefense.report.select import Row, Rows, at_base_attack, matching, table_databases
 
 AXES = ("setting", "weighting")
@@ -37,13 +38,25 @@ def attacked(params: Params) -> str:
     )
 
 
+def worst_text(rows: Rows) -> str:
+    """What the column of the worst case holds; empty without one."""
+    worst = matching(rows, setting=WORST)
+    if not worst:
+        return ""
+    return (
+        f"Worst case: images that are right clean and under every attack within the budget, n = {worst[0]['n']:,} of "
+        "them; named is the attack that broke most alone. Attacks through the nearest-neighbour defence go through the "
+        "system of the base values, other rows are tried on their images. "
+    )
+
+
 def caption(rows: Rows, params: Params) -> str:
     """What the table shows, with n and what the intervals are."""
     row = rows[0]
     return (
         f"Accuracy on {row['dataset']} of {row['model']} with nearest-neighbour defences, K = {params['neighbors']}, "
         f"{params['combination']} combination. {attacked(params)} n = {row['n']:,} images; {INTERVALS}. "
-        f"{BOLD}, no defence apart. The paper's rows are of its own databases and networks."
+        f"{worst_text(rows)}{BOLD}, no defence apart. The paper's rows are of its own databases and networks."
     )
 
 
@@ -84,7 +97,7 @@ class Table1(Piece):
     kind: str = TABLE
 
     def make(self, files: Files, params: Params) -> Made:
-        rows = select_table1(collect_accuracy(files["rows"]), params)
+        rows = select_table1(with_worst(files, params), params)
         markdown = as_markdown(rows, params, [read_json(path) for path in files["models"]])
         return Made(rows, markdown=markdown, latex=as_latex(rows, params))
 

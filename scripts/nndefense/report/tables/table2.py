@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from nndefense.axes.ball import LINF
+from nndefense.axes.queries import WORST
 from nndefense.report.grid import (
     BOLD,
     INTERVALS,
@@ -27,7 +28,7 @@ from nndefense.report.select import (
     settle,
     table_databases,
 )
-from nndefense.report.tables.table1 import attacked
+from nndefense.report.tables.table1 import attacked, worst_text
 
 SETTINGS = ("clean", *BOTH)
 OWN = "gray_box-own"
@@ -83,9 +84,9 @@ def caption(rows: Rows, params: Params) -> str:
         f"Accuracy on {row['dataset']} of {row['model']}. Nearest-neighbour defences: knn with database and features, "
         f"K = {params['neighbors']}, {params['weighting']}, {params['combination']} combination. {attacked(params)} "
         f"{own if OWN in columns else ''}{other if any('/' in column for column in columns) else ''}"
-        f"n images; {INTERVALS}. {BOLD}, no defence apart. Columns and rows marked as the paper's are the values of "
-        f"its Table 2 ({PAPER}) for the defence or the database of the same kind; its IN-1.3M row there differs from "
-        "its own Tables 1 and 4."
+        f"n images; {INTERVALS}. {worst_text(rows)}{BOLD}, no defence apart. "
+        f"Columns and rows marked as the paper's are the values of its Table 2 ({PAPER}) for the defence or the "
+        "database of the same kind; its IN-1.3M row there differs from its own Tables 1 and 4."
     )
 
 
@@ -124,7 +125,7 @@ def _cells(rows: Rows, params: Params) -> tuple[list[Column], dict[str, dict[Col
     """Columns, the paper's three first, and the cells of every row of the table."""
     placed = [{**row, COLUMN: column_of(row, params)} for row in rows]
     columns, cells = arrange(placed, (COLUMN,), params)
-    order = {(name,): place for place, name in enumerate((*SETTINGS, OWN))}
+    order = {(name,): place for place, name in enumerate((*SETTINGS, OWN, WORST))}
     named_cells = {named(next(iter(row.values())), params): row for row in cells.values()}
     return sorted(columns, key=lambda column: order.get(column, len(order))), named_cells
 

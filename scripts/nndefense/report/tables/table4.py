@@ -15,7 +15,7 @@ from nndefense.report.names import BOTH, SETTING_NAMES, Params
 from nndefense.report.paper import paper_cells
 from nndefense.report.piece import RowTable
 from nndefense.report.select import Row, Rows, distinct, table_databases
-from nndefense.report.tables.table1 import attacked
+from nndefense.report.tables.table1 import attacked, worst_text
 
 AXES = ("setting", "combination", "weighting")
 
@@ -31,7 +31,7 @@ def caption(rows: Rows, params: Params) -> str:
     return (
         f"Accuracy on {row['dataset']} of {row['model']} with nearest-neighbour defences, K = {params['neighbors']}: "
         "the mean of the neighbours' probabilities (soft) against a vote of their classes (hard). "
-        f"{attacked(params)} n = {row['n']:,} images; {INTERVALS}. {BOLD}. "
+        f"{attacked(params)} n = {row['n']:,} images; {INTERVALS}. {worst_text(rows)}{BOLD}. "
         "The paper's rows are of its own databases and networks."
     )
 

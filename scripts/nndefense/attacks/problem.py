@@ -1,0 +1,117 @@
+"""What an attack is given: images, what it may choose from, and the system that it attacks."""
+
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from nndefense.attacks.region import Region, taken
+
+
+class Attackable(Protocol):
+    """A defence bound to a network, as `nndefense.defenses.base.Bound`; see there."""
+
+    model: nn.Module
+
+    def surrogate(
+        self,
+        images: Tensor,
+        *,
+        rows: Tensor,
+        seed: int,
+        draws: int = 1,
+        memo: MutableMapping[str, Any] | None = None,
+    ) -> Tensor:
+        """Logits (B, C) of images (B, 3, H, W), differentiable by them."""
+
+
+Target = nn.Module | Callable[[Tensor], Tensor] | Attackable
+
+
+class Bare:
+    """A network as a defended system, the trivial one: what it computes is both its answer and what is differentiated.
+
+    Args:
+        model: images (B, 3, H, W) in [0, 1] -> logits (B, C).
+    """
+
+    random = False
+
+    def __init__(self, model: Callable[[Tensor], Tensor]) -> None:
+        self.model = model
+
+    def surrogate(self, images: Tensor, **_: Any) -> Tensor:
+        """Logits (B, C)."""
+        return self.model(images)
+
+    def probabilities(self, images: Tensor, **_: Any) -> Tensor:
+        """Class probabilities (B, C), without gradients."""
+        with torch.no_grad():
+            return self.model(images).float().softmax(dim=1)
+
+    def softened(self, temperature: float) -> "Bare":
+        """Itself: there is nothing to soften."""
+        return self
+
+    def embed(self, images: Tensor, **_: Any) -> Tensor:
+        """Class probabilities (B, C), differentiable."""
+        return self.model(images).float().softmax(dim=1)
+
+    def landmarks(self, classes: int) -> tuple[Tensor, Tensor, int]:
+        """Certain answers: codes (C, C), their classes (C,), and how many of the nearest decide."""
+        return torch.eye(classes), torch.arange(classes), 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What an attack's `perturb` gets.
+
+    Attributes:
+        target: the attacked system.
+        images: (B, 3, H, W) float32.
+        labels, rows: (B,) int64.
+        region: what the attack may choose from; its `center` is the images' z.
+        seed: of random starts.
+        context: whatever an attack needs besides, e.g. the neighbours' softmax rows for a retrieval-aware attack.
+    """
+
+    target: Attackable
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+    region: Region
+    seed: int
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+    def model(self, images: Tensor) -> Tensor:
+        """Logits (B, C) of images (B, 3, H, W), differentiable by them."""
+        return self.target.surrogate(images, rows=self.rows, seed=self.seed)
+
+    def at(self, places: Tensor) -> "Problem":
+        """The problem of some of the images, whose context must not depend on them; places: (B,) bool, or int64."""
+        taken_ones = {name: taken(getattr(self, name), places) for name in ("images", "labels", "rows")}
+        return replace(self, region=self.region.at(places), **taken_ones)
+
+
+def make_problem(
+    target: Target,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    region: Region,
+    rows: Tensor,
+    seed: int,
+    context: Mapping[str, Any],
+) -> Problem:
+    """The problem of `Attack.run`, whose arguments these are."""
+    return Problem(
+        target=target if hasattr(target, "surrogate") else Bare(target),
+        images=images.detach(),
+        labels=labels.to(images.device, torch.int64),
+        rows=rows,
+        region=region,
+        seed=seed,
+        context=context,
+    )
