@@ -47,7 +47,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     options = json.loads(arguments.attacks)
     bound = make("defense", DEFENSES, arguments.defense, json.loads(arguments.defense_options)).bind(network, context)
     clean = read_drawn(arguments.clean, arguments.count, seed=arguments.seed)
-    with Progress(f"worst case of {arguments.defense}", None, "images", job.log) as progress:
+    with Progress(f"worst case of {threat.defense}", None, "images", job.log) as progress:
         cascade = Cascade(
             bound,
             clean,
@@ -68,7 +68,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
             sanity=arguments.sanity,
         )
     for share in report["shares"]:
-        job.say(f"within {share['epsilon']:g}: {share['doubled']:.3f} of {report['images']} images hold")
+        job.say(f"within {share['epsilon']:g}: {share['holds']:.3f} of {report['images']} images hold")
     write_arrays(arguments.output, **arrays)
     write_json(
         arguments.report, {"threat": str(threat), "ball": arguments.ball, "classes": int(network.classes), **report}

@@ -221,20 +221,20 @@ def test_the_numbers_of_the_report_add_up():
         share = report["shares"][number]
         assert share["epsilon"] == epsilon
         assert share["settled"] == stages[-1]["tried"] / COUNT
-        assert share["doubled"] == left / COUNT == (by == "").mean()
+        assert share["holds"] == left / COUNT == (by == "").mean()
         # "thirds" moves no other row: they had no gradient.
         assert stages[0]["stuck"] > 0
         assert [one["stuck"] for one in stages[1:]] == [0, 0, 0]
     assert len(report["stages"]) == 12
     # Two limits are out of reach of half the budget 0.3, and one of the images is stored.
     assert report["sanity"] == {"epsilon": 0.3, "share": 2 / COUNT}
-    assert report["shares"][-1]["doubled"] > 2 / COUNT
+    assert report["shares"][-1]["holds"] > 2 / COUNT
 
 
 def test_the_last_attack_leaves_no_trace_in_the_images():
     first, second = (run_all(Limits(limits()), sanity=sanity) for sanity in (0.3, 0.0001))
     assert same(first[0], second[0])
-    assert first[1]["sanity"]["share"] < second[1]["sanity"]["share"] == second[1]["shares"][-1]["doubled"]
+    assert first[1]["sanity"]["share"] < second[1]["sanity"]["share"] == second[1]["shares"][-1]["holds"]
 
 
 def test_stored_images_are_asked_for_by_ranges_that_meet():
@@ -265,7 +265,7 @@ def test_where_nothing_holds_nothing_is_attacked():
     np.testing.assert_array_equal(arrays["0.1/images"], clean()["images"])
     assert not arrays["0.1/delta_raw01"].any()
     assert report["stages"] == []
-    assert [one["doubled"] for one in report["shares"]] == [0, 0, 0]
+    assert [one["holds"] for one in report["shares"]] == [0, 0, 0]
     assert report["sanity"]["share"] == 0
 
 
@@ -360,7 +360,7 @@ def test_a_broken_image_stays_as_it_is_and_within_its_budget(ball):
         before = by, images, arrays[f"{epsilon:g}/lead"]
         shares.append(right.mean())
     assert shares[0] > shares[1] > shares[2]
-    assert [one["doubled"] for one in report["shares"]] == shares
+    assert [one["holds"] for one in report["shares"]] == shares
 
 
 def test_twice_the_same_and_batches_do_not_matter():
@@ -369,7 +369,7 @@ def test_twice_the_same_and_batches_do_not_matter():
     assert same(whole, again)
     assert report == repeated
     parts, in_parts = run_trained(batch=5)
-    assert [one["doubled"] for one in in_parts["shares"]] == [one["doubled"] for one in report["shares"]]
+    assert [one["holds"] for one in in_parts["shares"]] == [one["holds"] for one in report["shares"]]
     np.testing.assert_allclose(parts["0.09/images"], whole["0.09/images"], atol=1e-3)
 
 
@@ -387,5 +387,5 @@ def test_every_batch_is_told():
     seen = []
     _, report = run_trained(batch=5, on_batch=lambda result: seen.append(len(result.images)))
     assert max(seen) == 5
-    left = round(24 * report["shares"][-1]["doubled"])
+    left = round(24 * report["shares"][-1]["holds"])
     assert sum(seen) == sum(one["tried"] for one in report["stages"]) + left

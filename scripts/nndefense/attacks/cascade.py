@@ -71,7 +71,7 @@ class Cascade:
         batch: images attacked at once.
         context: what attacks need besides.
         on_batch: called after each batch.
-        limits: attack -> images that it is tried on at most, of those that hold.
+        limits: attack, or "doubled" -> images that it is tried on at most, of those that hold.
     """
 
     target: Target
@@ -166,7 +166,8 @@ def worst_case(
         sanity: a budget within which nothing should hold; its images are not kept.
 
     Returns arrays as of `attack_in_batches`, with `lead` and `broken_by` for the losses, and a report: stages, the
-    share of images that holds within each budget before and after the doubled attack, and within `sanity`.
+    share of images that holds within each budget before and after the doubled attack (and by how much it would move it,
+    tried on all), and within `sanity`.
 
     Raises:
         ConfigError: `doubled` is not among the attacks, or has no steps.
@@ -183,10 +184,11 @@ def worst_case(
         for name, attack in attacks.items():
             if len(state.active):
                 cascade.attack(state, name, attack, epsilon)
-        settled = len(state.active) / n
-        if len(state.active):
-            cascade.attack(state, DOUBLED, again, epsilon)
-        shares.append({"epsilon": epsilon, "settled": settled, "doubled": len(state.active) / n})
+        held = len(state.active)
+        stage = cascade.attack(state, DOUBLED, again, epsilon) if held else None
+        # Tried on some of them, it stands for all.
+        moved = stage.broke / stage.tried * held / n if stage else 0.0
+        shares.append({"epsilon": epsilon, "settled": held / n, "holds": len(state.active) / n, "moved": moved})
         arrays |= _arrays(cascade, state, epsilon)
         before = epsilon
     kept = len(state.stages)

@@ -99,7 +99,7 @@ class Adaptive(Packed):
     limits: dict[Name, Count] = Field(
         {},
         description="Images that an attack of `methods` is tried on at most, of those that hold, when the worst case "
-        "is looked for: for attacks that ask a slow defence thousands of times.",
+        "is looked for: for attacks that ask a slow defence thousands of times. Likewise `doubled`.",
     )
     surrogates: Annotated[list[Name], Distinct] = Field(
         [],

@@ -143,7 +143,7 @@ def _check_adaptive(config: Config) -> None:
     attackable = [NO_DEFENSE, NEIGHBORS, *config.defenses]
     known(f"{key}.defenses", adaptive.defenses or [], attackable)
     known(f"{key}.full", adaptive.full, attackable if adaptive.defenses is None else adaptive.defenses)
-    known(f"{key}.limits", adaptive.limits, adaptive.methods)
+    known(f"{key}.limits", adaptive.limits, [*adaptive.methods, "doubled"])
     known(f"{key}.surrogates", adaptive.surrogates, config.models)
     able = [name for name, options in adaptive.methods.items() if "steps" in type(options).model_fields]
     known(f"{key}.doubled", [adaptive.doubled], able)

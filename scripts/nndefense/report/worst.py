@@ -86,10 +86,11 @@ def alarms(reports: Sequence[Report], epsilon: float, alone: Mapping[str, float]
     found, stages = [], stages_of(reports, epsilon)
     images = max((report["images"] for report in reports), default=1)
     for report in reports:
-        for share in report["shares"]:
-            moved = share["settled"] - share["doubled"]
-            if share["epsilon"] == epsilon and moved >= POINT:
-                found.append(f"twice the steps break {100 * moved:.1f} points more")
+        found += [
+            f"twice the steps break {100 * share['moved']:.1f} points more"
+            for share in report["shares"]
+            if share["epsilon"] == epsilon and share["moved"] >= POINT
+        ]
         sanity, chance = report["sanity"], 1 / report["classes"]
         if sanity["share"] > chance:
             found.append(f"{sanity['share']:.3f} hold within {sanity['epsilon']:g}, chance is {chance:.3f}")
