@@ -11,7 +11,7 @@ from nndefense.axes.cells import Cell, System
 from nndefense.axes.databases import Databases
 from nndefense.axes.numbers import number_text
 from nndefense.axes.queries import CLEAN, Pack
-from nndefense.axes.threat import GRAY, AttackDatabase, Threat
+from nndefense.axes.threat import GRAY, KNOWLEDGE, AttackDatabase, Threat
 from nndefense.core.errors import ConfigError
 
 names = st.from_regex(r"[A-Za-z0-9_]{1,12}", fullmatch=True)
@@ -21,6 +21,7 @@ threats = st.one_of(
     st.builds(Threat, st.just("gray_box"), st.none() | names),
     st.just(Threat("black_box")),
     st.builds(lambda database: Threat("white_box", database=database), attackers),
+    st.builds(Threat, st.just("adaptive"), names, st.none() | attackers, st.none() | st.sampled_from(KNOWLEDGE)),
 )
 packs = st.builds(
     Pack,
@@ -63,6 +64,8 @@ def test_names_that_results_have():
     assert str(Pack(LINF, Threat("gray_box", "racnn"), "fgsm", (0.1,))) == "linf/gray_box-racnn/fgsm/eps-0.1"
     database = AttackDatabase("Targeted", 8000, 0.0)
     assert str(Threat("white_box", database=database)) == "white_box-Targeted-8000-overlap-0"
+    assert str(Threat("adaptive", "knn", database, "features")) == "adaptive-knn-Targeted-8000-overlap-0-knows-features"
+    assert str(Threat("adaptive", "knn", knows="nothing")) == "adaptive-knn-knows-nothing"
     assert str(CLEAN) == "clean"
     (clean,) = CLEAN
     assert clean.columns() == {"attack": "none", "setting": "clean", "space": "none", "epsilon": 0.0}
@@ -73,6 +76,7 @@ def test_names_that_results_have():
     "text",
     ["", "dirty", "raw01/gray_box/pgd", "raw01/gray_box/pgd/0.1", "raw02/gray_box/pgd/eps-0.1",
      "raw01/pink_box/pgd/eps-0.1", "raw01/white_box/pgd/eps-0.1", "raw01/black_box-x/pgd/eps-0.1",
+     "raw01/adaptive/pgd/eps-0.1", "raw01/adaptive-knn-knows-all/pgd/eps-0.1", "raw01/adaptive-knn-All/pgd/eps-0.1",
      "raw01/gray_box-/pgd/eps-0.1", "raw01/white_box-All/pgd/eps-0.1", "raw01/gray_box/pgd/eps-a"],
 )  # fmt: skip
 def test_other_names_are_refused(text):
@@ -84,6 +88,7 @@ def test_random_starts_depend_on_the_threat_but_not_on_the_database():
     whole, part = (Threat("white_box", database=AttackDatabase("All", size)) for size in (10, 20))
     assert whole.stream == part.stream == "white_box"
     assert Threat("gray_box", "racnn").stream == "gray_box-racnn"
+    assert Threat("adaptive", "knn", AttackDatabase("All", 10), "nothing").stream == "adaptive-knn"
 
 
 def test_systems_read_back():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from nndefense.axes.numbers import number_text
 from nndefense.core.errors import ConfigError
 
-ADAPTIVE = "adaptive"
+ADAPTIVE, KNOWS, KNOWLEDGE = "adaptive", "knows-", ("features", "nothing")
 _DATABASE = re.compile(r"(?P<pool>\w+?)-(?P<size>\d+)(?:-overlap-(?P<overlap>[0-9.e-]+))?")
 
 
@@ -48,18 +48,22 @@ class Threat:
         defense: gray box: the defence that is attacked through its surrogate, None: the bare network. Adaptive: the
             attacked defence.
         database: white box: the attacker's. Adaptive: the attacker's, where it is not the defence's own.
+        knows: adaptive, of the target's weights: None, all; "features", not the classifier; "nothing". The surrogate's
+            serve for the rest.
     """
 
     box: str
     defense: str | None = None
     database: AttackDatabase | None = None
+    knows: str | None = None
 
     def __str__(self) -> str:
-        return "-".join(str(one) for one in (self.box, self.defense, self.database) if one is not None)
+        knows = None if self.knows is None else f"{KNOWS}{self.knows}"
+        return "-".join(str(one) for one in (self.box, self.defense, self.database, knows) if one is not None)
 
     @classmethod
     def parse(cls, text: str) -> "Threat":
-        """gray_box, black_box, gray_box-DEFENSE, white_box-DATABASE or adaptive-DEFENSE[-DATABASE].
+        """gray_box, black_box, gray_box-DEFENSE, white_box-DATABASE or adaptive-DEFENSE[-DATABASE][-knows-PART].
 
         Raises ConfigError for anything else.
         """
@@ -68,19 +72,20 @@ class Threat:
         if wrong.get(box, box not in ("white_box", ADAPTIVE) or not more):
             raise ConfigError(
                 f"threat {text!r} is unknown; allowed: gray_box, black_box, gray_box-DEFENSE, white_box-DATABASE, "
-                f"{ADAPTIVE}-DEFENSE[-DATABASE]"
+                f"{ADAPTIVE}-DEFENSE[-DATABASE][-{KNOWS}features|nothing]"
             )
         if box == "white_box":
             return cls(box, database=AttackDatabase.parse(more))
         if box == ADAPTIVE:
-            defense, _, database = more.partition("-")
-            return cls(box, defense, AttackDatabase.parse(database) if database else None)
+            knows = next((one for one in KNOWLEDGE if more.endswith(f"-{KNOWS}{one}")), None)
+            defense, _, database = more.removesuffix(f"-{KNOWS}{knows}").partition("-")
+            return cls(box, defense, AttackDatabase.parse(database) if database else None, knows)
         return cls(box, more or None)
 
     @property
     def stream(self) -> str:
         """What its random starts depend on: not the database, so that its effect is not mixed with another start."""
-        return str(replace(self, database=None))
+        return str(replace(self, database=None, knows=None))
 
 
 GRAY, BLACK = Threat("gray_box"), Threat("black_box")

@@ -8,6 +8,7 @@ from typing_extensions import TypedDict  # typing's own serves pydantic from Pyt
 from nndefense.attacks import ATTACKS
 from nndefense.axes.ball import LINF, RAW, STANDARDIZED
 from nndefense.axes.cells import NEIGHBORS
+from nndefense.axes.threat import KNOWLEDGE
 from nndefense.config.base import Distinct, Name, Section, Several, flat
 from nndefense.core.options import STRICT, Count, Share, read_options, read_summary
 
@@ -110,6 +111,13 @@ class Adaptive(Packed):
         True,
         description="Run `doubled` with every database of `attacks.white_box` as well: an attacker who knows the "
         "network, but has another database than the nearest-neighbour defence.",
+    )
+    knowledge: Annotated[list[Literal[KNOWLEDGE]], Distinct] = Field(
+        [],
+        description="Run `doubled` for attackers of the nearest neighbours who do not have all of the target's "
+        "weights, with the defence's database and with the first other one that is as large: `features`, the features "
+        "alone, softmax rows are the surrogate's; `nothing`, features and rows are the surrogate's (which must have "
+        "layer `base.features`).",
     )
     doubled: str = Field(
         "soft_retrieval",

@@ -145,6 +145,8 @@ def _check_adaptive(config: Config) -> None:
     known(f"{key}.full", adaptive.full, attackable if adaptive.defenses is None else adaptive.defenses)
     known(f"{key}.limits", adaptive.limits, [*adaptive.methods, "doubled"])
     known(f"{key}.surrogates", adaptive.surrogates, config.models)
+    if adaptive.knowledge and config.surrogate is None:
+        raise ConfigError(f"surrogate: missing, {key}.knowledge needs another network than the target")
     able = [name for name, options in adaptive.methods.items() if "steps" in type(options).model_fields]
     known(f"{key}.doubled", [adaptive.doubled], able)
 

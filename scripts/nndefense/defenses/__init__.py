@@ -6,7 +6,9 @@ DEFENSES = {
     "crop_ensemble": Entry("nndefense.defenses.crop_ensemble:CropEnsemble", "Crop ensemble"),
     "ensemble_training": Entry("nndefense.defenses.retrained:Retrained", "Ensemble adversarial training"),
     "image_quilting": Entry("nndefense.defenses.image_quilting:ImageQuilting", "Image quilting", needs=("patches",)),
-    "knn": Entry("nndefense.defenses.neighbors:NearestNeighbors", "Nearest neighbours", needs=("retrieval",)),
+    "knn": Entry(
+        "nndefense.defenses.neighbors:NearestNeighbors", "Nearest neighbours", needs=("retrieval", "imitation")
+    ),
     "logit_pairing": Entry("nndefense.defenses.retrained:Retrained", "ALP"),
     "none": Entry("nndefense.defenses.none:NoDefense", "No defence", needs=("answers",)),
     "racnn": Entry("nndefense.defenses.retrieval_augmented:RetrievalAugmentedNetwork", "RA-CNN"),

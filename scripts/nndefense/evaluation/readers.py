@@ -50,3 +50,26 @@ def read_surrogates(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
 
     device = next(network.parameters()).device
     return {"surrogates": [freeze(open_checkpoint(path)[0]).to(device) for path in files[::2]]}
+
+
+def read_imitation(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
+    """What `NearestNeighbors` needs, of an attacker's own retrieval: the network's features, the surrogate's rows.
+
+    Files: model.json and weights of the surrogate, pool, descriptions of its sets.
+    """
+    import numpy as np
+
+    from nndefense.axes.shards import parse_shard_name
+    from nndefense.defenses.imitation import imitate
+    from nndefense.images.pool import PoolReader
+    from nndefense.models.build import freeze
+    from nndefense.models.checkpoint import open_checkpoint
+
+    model, _, pool, *sets = files
+    columns = read_table(pool, "set", "row")
+    reader = PoolReader(columns["set"], columns["row"], map(read_json, sets))
+    shards = [parse_shard_name(one) for one in facts["shards"]]
+    ids = np.concatenate([np.arange(start, stop) for start, stop in sorted(shards)])
+    surrogate = freeze(open_checkpoint(model)[0]).to(next(network.parameters()).device)
+    options = {name: facts[name] for name in ("layer", "pooled", "components", "samples", "batch")}
+    return imitate(lambda places: reader.read(places).images, ids, network, surrogate, **options)

@@ -13,6 +13,7 @@ from nndefense.axes.queries import CLEAN, WORST, Pack
 from nndefense.config import Config
 from nndefense.core.registry import Entry
 from nndefense.defenses import DEFENSES
+from nndefense.flow.databases import attacker_shards, databases_of
 from nndefense.flow.models import defense_kind
 from nndefense.flow.queries import attacked_defense, file_of, method_options, neighbor_packs
 
@@ -92,14 +93,43 @@ def _surrogates(case: Case) -> list[str]:
 
 
 def _retrieval(case: Case) -> list[str]:
+    if _imitates(case):
+        return []
     database = case.pack.threat.database if case.attacking and case.pack.threat else None
     return ["<results>/knn.json" if database is None else f"<results>/attackers/{database}.json"]
+
+
+def _imitates(case: Case) -> bool:
+    """Whether an attacker lacks weights of the target, so that it builds a retrieval of its own."""
+    return case.attacking and case.pack.threat is not None and case.pack.threat.knows is not None
+
+
+def _imitation(case: Case) -> list[str]:
+    if not _imitates(case):
+        return []
+    pool, surrogate = case.config.base.pool, case.config.surrogate
+    sets = [f"<results>/images/{name}/set.json" for name in case.config.pools[pool].images]
+    model = [f"<results>/models/{surrogate}/{file}" for file in ("model.json", "weights.safetensors")]
+    return [*model, f"<results>/pools/{pool}.parquet", *sets]
+
+
+def _imitation_facts(case: Case) -> dict[str, Any]:
+    config, pool = case.config, case.config.base.pool
+    database = case.pack.threat.database or databases_of(config, pool).whole
+    return {
+        **_encoder_facts(case),
+        "shards": attacker_shards(config, database),
+        "components": config.features.components,
+        "samples": config.features.pca_samples,
+        "batch": config.features.batch,
+    }
 
 
 NEEDS = {
     "answers": Need(f"{CONTEXT}:read_answers", _answers),
     "direction": Need(f"{CONTEXT}:read_direction", _direction),
     "encoder": Need(f"{READERS}:read_encoder", _encoder, _encoder_facts),
+    "imitation": Need(f"{READERS}:read_imitation", _imitation, _imitation_facts),
     "knowledge": Need(f"{CONTEXT}:read_knowledge", _knowledge),
     "neighbor_images": Need(f"{READERS}:read_neighbor_images", _neighbor_images),
     "patches": Need(f"{CONTEXT}:read_patches", _patches),

@@ -84,9 +84,13 @@ def through_packs(config: Config, defense: str) -> list[Pack]:
     ball, threat = base_ball(config), Threat(ADAPTIVE, defense)
     found = [Pack(ball, threat, attack, epsilons) for attack in adaptive.methods for epsilons in adaptive.packs]
     if defense == NEIGHBORS:
+        budget, others = (config.base.epsilon,), other_databases(config)
+        found += [Pack(ball, Threat(ADAPTIVE, defense, one), adaptive.doubled, budget) for one in others]
+        foreign = [one for one in others if one.overlap is not None][:1]
         found += [
-            Pack(ball, Threat(ADAPTIVE, defense, one), adaptive.doubled, (config.base.epsilon,))
-            for one in other_databases(config)
+            Pack(ball, Threat(ADAPTIVE, defense, one, knows), adaptive.doubled, budget)
+            for knows in adaptive.knowledge
+            for one in (None, *foreign)
         ]
     return found
 
@@ -215,6 +219,8 @@ def attacked_defense(config: Config, threat: Threat) -> str | None:
 
 def attacked_model(config: Config, threat: Threat) -> str:
     """The network whose gradients an attack follows."""
+    if threat.knows == "nothing":
+        return config.surrogate
     if threat.defense in config.defenses:
         return config.defenses[threat.defense].model or config.target
     return config.surrogate if threat.box == "black_box" else config.target

@@ -5,7 +5,7 @@ attacker's database (`ablated`); `through`, the attacks that go through the defe
 """
 
 from nndefense.axes.cells import NEIGHBORS
-from nndefense.axes.threat import ADAPTIVE, AttackDatabase
+from nndefense.axes.threat import ADAPTIVE, KNOWS, AttackDatabase
 from nndefense.report.names import Params, attack_database
 from nndefense.report.select import Row, Rows, defended, distinct, matching
 
@@ -88,4 +88,5 @@ def _with_curves(rows: Rows, axis: str) -> list[Row]:
 
 
 def _ablated(ours: Rows, params: Params) -> list[Row]:
-    return [row for attack in params["white_box"]["ablated"] for row in matching(ours, attack=attack)]
+    rows = [row for attack in params["white_box"]["ablated"] for row in matching(ours, attack=attack)]
+    return [row for row in rows if KNOWS not in row["setting"]]

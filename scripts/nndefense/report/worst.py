@@ -8,7 +8,7 @@ from typing import Any
 
 from nndefense.axes.cells import NEIGHBORS
 from nndefense.axes.queries import WORST
-from nndefense.axes.threat import ADAPTIVE
+from nndefense.axes.threat import ADAPTIVE, Threat
 from nndefense.core.files import read_json
 from nndefense.evaluation.rows import read_rows
 from nndefense.evaluation.worst import BREAKS, WORST_CASE
@@ -17,6 +17,7 @@ from nndefense.report.select import Row, Rows, matching
 
 # A worst case that doubling the steps moves by so much has not been found yet; likewise what only queries find.
 POINT = 0.01
+KNOWN = {"features": "the features known", "nothing": "no weights known"}
 Report = Mapping[str, Any]
 FIXED = ("pool", "features", "neighbors", "weighting", "combination")
 
@@ -62,12 +63,13 @@ def attack_text(setting: str, attack: str, params: Params) -> str:
     """An attack and what it knows, in words."""
     if setting == "clean":
         return "none"
-    box, _, more = setting.partition("-")
-    where = SETTING_NAMES.get(box, box).lower()
-    if box == ADAPTIVE:
-        _, _, database = more.partition("-")
-        where = f"through the defence, with {database}" if database else "through the defence"
-    return f"{attack_name(attack, params)}, {where}"
+    threat = Threat.parse(setting)
+    where = [SETTING_NAMES.get(threat.box, threat.box).lower()]
+    if threat.box == ADAPTIVE:
+        where = ["through the defence"]
+        where += [f"with {threat.database}"] if threat.database else []
+        where += [KNOWN[threat.knows]] if threat.knows else []
+    return ", ".join([attack_name(attack, params), *where])
 
 
 def stages_of(reports: Sequence[Report], epsilon: float) -> list[Mapping[str, Any]]:
@@ -103,6 +105,20 @@ def alarms(reports: Sequence[Report], epsilon: float, alone: Mapping[str, float]
     if queried >= POINT * images:
         found.append(f"queries break {queried} images that gradients do not")
     return found
+
+
+def attackers_of(breaks: Rows, params: Params) -> list[Row]:
+    """Attackers of the nearest neighbours who differ in what they have: rows of one attack alone, by setting.
+
+    Within the budget of those who have another database or other weights, the one who has the defence's own first.
+    """
+    ours = [row for row in deployed(breaks, params) if row["setting"].startswith(f"{ADAPTIVE}-{NEIGHBORS}")]
+    others = [row for row in ours if row["setting"] != f"{ADAPTIVE}-{NEIGHBORS}"]
+    if not others:
+        return []
+    attack, epsilon = others[0]["attack"], min(row["epsilon"] for row in others)
+    found = matching(ours, attack=attack, epsilon=epsilon)
+    return sorted(found, key=lambda row: row in others)
 
 
 def alone_of(breaks: Rows, row: Row) -> dict[str, Row]:

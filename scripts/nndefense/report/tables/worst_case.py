@@ -16,6 +16,8 @@ from nndefense.report.worst import (
     Report,
     alarms,
     alone_of,
+    attack_text,
+    attackers_of,
     deployed,
     read_breaks,
     read_reports,
@@ -92,12 +94,30 @@ def _attack_cell(one: Found, name: str) -> str:
     return f"{broke} of {tried}" if tried else "–"
 
 
-def as_markdown(found: Sequence[Found], params: Params) -> str:
-    """The table in Markdown, one part per budget."""
+def attackers(breaks: Rows, params: Params) -> list[str]:
+    """Lines of Markdown on attackers of the nearest neighbours who differ in what they have; none without any."""
+    rows = attackers_of(breaks, params)
+    if not rows:
+        return []
+    lines = [[attack_text(row["setting"], row["attack"], params), accuracy_text(row), str(row["n"])] for row in rows]
+    title = f"## What attackers of the nearest neighbours have, Δ = {rows[0]['epsilon']:g}"
+    return ["", title, "", ATTACKERS, "", *markdown_table(["Attack, alone", "Accuracy", "n"], lines)]
+
+
+ATTACKERS = (
+    "The first has the defence's own database and all weights. `with Targeted-500`: the first 500 images of it; "
+    "`overlap-0`: as many images as the defence, none of them in common. The features known: softmax rows are another "
+    "network's. No weights known: features and rows are another network's."
+)
+
+
+def as_markdown(found: Sequence[Found], breaks: Rows, params: Params) -> str:
+    """The table in Markdown, one part per budget, and what attackers of the nearest neighbours have."""
     lines = ["# Worst case", "", caption(found, params)]
     for epsilon in distinct([one.row for one in found], "epsilon"):
         part = [one for one in found if one.row["epsilon"] == epsilon]
         lines += ["", f"## Δ = {epsilon:g}", "", *markdown_table(heads(params), [cells(one, params) for one in part])]
+    lines += attackers(breaks, params)
     return "\n".join(lines) + "\n"
 
 
@@ -120,9 +140,10 @@ class WorstCase(Piece):
     kind: str = TABLE
 
     def make(self, files: Files, params: Params) -> Made:
-        found = find(read_worst(files["worst"]), read_breaks(files["breaks"]), read_reports(files["reports"]), params)
+        breaks = read_breaks(files["breaks"])
+        found = find(read_worst(files["worst"]), breaks, read_reports(files["reports"]), params)
         rows = [{**one.row, "alarms": "; ".join(one.void)} for one in found]
-        return Made(rows, COLUMNS, markdown=as_markdown(found, params), latex=as_latex(found, params))
+        return Made(rows, COLUMNS, markdown=as_markdown(found, breaks, params), latex=as_latex(found, params))
 
 
 PIECE = WorstCase(
