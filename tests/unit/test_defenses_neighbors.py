@@ -333,3 +333,20 @@ def test_options_and_context_that_do_not_fit_are_named():
         bound.neighbors(queries() + 1)
     with pytest.raises(InputError, match="temperature=0"):
         soft_votes(*case(), k=1, temperature=0)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_landmarks_are_codes_of_database_images_and_classes_of_their_rows(root, layer):
+    bound = bound_of(root, layer)
+    codes, classes, k = bound.landmarks(10)
+    assert (len(codes), k) == (200, K)
+    found = bound.embed(bound.pictures(torch.arange(0, 200, 7)), rows=torch.arange(29), seed=0).detach()
+    expected = codes[::7]
+    if bound.context["encode"].bits:
+        found = torch.where(found > 0, 1.0, -1.0)
+        assert (found == expected).float().mean() > 0.99
+    else:
+        torch.testing.assert_close(found, expected, rtol=0, atol=0.05 * expected.abs().max().item())
+    softmax, _, _ = bound.context["store"].take(np.arange(200))
+    ids = bound._landmarks[2]
+    np.testing.assert_array_equal(classes.numpy(), softmax[ids].argmax(axis=1))

@@ -17,8 +17,9 @@ from nndefense.core.options import Count, NotNegative
 class GuideSamples(Climber):
     """Draws the nearest codes of the nearest wrong class into the ball of the K nearest, pushes right ones out (A2).
 
-    The classes of codes are those that the defence's network gives them. Of a defence that does not retrieve, codes
-    are class probabilities, and guides the certain answers.
+    It starts at the image and, where the database can be shown, at the nearest neighbour of a wrong class. The classes
+    of codes are those that the defence's network gives them. Of a defence that does not retrieve, codes are class
+    probabilities, and guides the certain answers.
     """
 
     guides: Annotated[Count, Field(description="Wrong, and as many right, codes that are drawn in and pushed out.")] = (
@@ -34,6 +35,18 @@ class GuideSamples(Climber):
     def pursue(self, pursuit: Pursuit, restart: int) -> None:
         start = self.start(pursuit.part, restart)
         self.climb(pursuit, start, self._objective(), steps=self.steps, margin=False)
+        neighbors = self._neighbors(pursuit.part) if restart == 0 and len(pursuit.active) else None
+        if neighbors is not None:
+            self.climb(pursuit, neighbors, self._objective(), steps=self.steps, margin=False)
+
+    def _neighbors(self, part: Problem) -> Tensor | None:
+        """The nearest neighbours of a wrong class, brought into the region; None where there are no pictures."""
+        stored, classes = part.context["codes"], part.context["classes"]
+        with torch.no_grad():
+            codes = part.target.embed(part.images, rows=part.rows, seed=part.seed)
+        distances = squared_distances(codes, stored).masked_fill(classes == part.labels[:, None], torch.inf)
+        pictures = part.target.pictures(distances.argmin(dim=1))
+        return None if pictures is None else part.region.project(part.region.from_images(pictures))
 
     def _objective(self) -> Objective:
         def objective(part: Problem, images: Tensor, *, seed: int, memo: MutableMapping[str, Any]) -> Tensor:

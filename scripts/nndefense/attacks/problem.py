@@ -63,6 +63,10 @@ class Bare:
         """Certain answers: codes (C, C), their classes (C,), and how many of the nearest decide."""
         return torch.eye(classes), torch.arange(classes), 1
 
+    def pictures(self, places: Tensor) -> Tensor | None:
+        """None: a certain answer is no image."""
+        return None
+
 
 @dataclass(frozen=True)
 class Problem:

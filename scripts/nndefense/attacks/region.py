@@ -74,6 +74,10 @@ class L2Region:
         lengths = self.radius.float() * shares.to(self.center.device)
         return self.clip(torch.addcmul(self.center, directions.to(self.center.device), per_image(lengths, self.center)))
 
+    def from_images(self, images: Tensor) -> Tensor:
+        """z of images."""
+        return self.space.from_images(images)
+
     def to_images(self, z: Tensor) -> Tensor:
         """Images of z, clipped to [0, 1]."""
         return self.space.to_images(z)
@@ -132,6 +136,10 @@ class LinfRegion:
         """Uniform in the cube, clipped; a function of (seed, row, restart) alone."""
         offsets = random_cubes(tuple(self.center.shape), rows, seed, restart).to(self.center)
         return self.project(torch.add(self.center, offsets, alpha=self.epsilon))
+
+    def from_images(self, images: Tensor) -> Tensor:
+        """The images themselves."""
+        return images
 
     def to_images(self, z: Tensor) -> Tensor:
         """z itself."""

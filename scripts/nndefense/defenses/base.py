@@ -159,6 +159,10 @@ class Bound:
         """
         return torch.eye(classes), torch.arange(classes), 1
 
+    def pictures(self, places: Tensor) -> Tensor | None:
+        """Images (b, 3, H, W) in [0, 1] of landmarks at places (b,); None where landmarks are no images."""
+        return None
+
     def surrogate(
         self,
         images: Tensor,

@@ -3,18 +3,22 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
-from nndefense.core.files import fault, read_array, read_json, read_seal
+from nndefense.core.files import fault, read_array, read_json, read_seal, read_table
 from nndefense.database.index import check_made_with, open_index
 from nndefense.database.softmax_store import ShardRows
 from nndefense.database.stored_softmax import open_stores
 from nndefense.defenses.neighbors import BoundNeighbors, NearestNeighbors
 from nndefense.features.encode import Encoder
 from nndefense.features.stored_pca import read_pca
+from nndefense.images.pool import PoolReader
 from nndefense.models.build import freeze
 from nndefense.models.checkpoint import open_checkpoint
 
@@ -108,7 +112,7 @@ def open_deployed(deployed: Deployed, device: str = "cpu") -> BoundNeighbors:
 
 
 def retrieval_context(deployed: Deployed, model: nn.Module) -> dict[str, Any]:
-    """The context of `NearestNeighbors`: encode, shards, store, codes.
+    """The context of `NearestNeighbors`: encode, shards, store, codes, read.
 
     Args:
         deployed: as `read_deployed` gives it.
@@ -131,7 +135,18 @@ def retrieval_context(deployed: Deployed, model: nn.Module) -> dict[str, Any]:
         check_made_with(path, read_seal(path)["about"], facts)
     (store,) = open_stores(deployed.softmax, deployed.weights).values()
     encode = Encoder(model, deployed.layer, pca, deployed.pooled)
-    return {"encode": encode, "shards": shards, "store": store, "codes": ShardRows(codes)}
+    return {
+        "encode": encode,
+        "shards": shards,
+        "store": store,
+        "codes": ShardRows(codes),
+        "read": partial(_read_images, deployed),
+    }
+
+
+def _read_images(deployed: Deployed, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+    columns = read_table(deployed.pool, "set", "row")
+    return PoolReader(columns["set"], columns["row"], map(read_json, deployed.sets)).read(ids).images
 
 
 def _each(value: str | Sequence[str], change: Callable[[str], str]) -> str | list[str]:

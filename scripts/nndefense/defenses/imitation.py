@@ -73,6 +73,7 @@ def imitate(
         "encode": Encoder(encoder, layer, pca, pooled),
         "shards": [(build_index(codes), ids)],
         "store": SoftmaxStore([(ids[a], ids[b - 1] + 1, softmax[a:b], weights[a:b]) for a, b in runs]),
+        "read": read,
         "codes": ShardRows([(ids[a], ids[b - 1] + 1, codes[a:b]) for a, b in runs]),
     }
 

@@ -50,8 +50,9 @@ class NearestNeighbors(Defense):
     """Votes of the nearest database images.
 
     Context: "encode", a `nndefense.features.encode.Encoder` of the network; "shards", a list of (index, pool row of
-    each of its codes); "store", the `SoftmaxStore` of the pool; and for the surrogate "codes", the `ShardRows` of the
-    database's codes. `nndefense.defenses.deployed` reads them from files.
+    each of its codes); "store", the `SoftmaxStore` of the pool; for the surrogate "codes", the `ShardRows` of the
+    database's codes; and to show its images "read", from pool rows (n,) to (n, H, W, 3) uint8.
+    `nndefense.defenses.deployed` reads them from files.
     """
 
     k: Annotated[Count, Field(description="Neighbours that vote.")] = 50
@@ -167,10 +168,18 @@ class BoundNeighbors(Bound):
 
     def landmarks(self, classes: int) -> tuple[Tensor, Tensor, int]:
         """Codes from the beginning of the database, as many of each class, their classes by its softmax rows, and K."""
-        return *self._landmarks, self.defense.k
+        codes, classes, _ = self._landmarks
+        return codes, classes, self.defense.k
+
+    def pictures(self, places: Tensor) -> Tensor | None:
+        """Database images (b, 3, H, W) in [0, 1] of landmarks; None where the context cannot "read" them."""
+        if "read" not in self.context:
+            return None
+        pixels = torch.from_numpy(self.context["read"](self._landmarks[2][places.cpu().numpy()]))
+        return pixels.permute(0, 3, 1, 2).float().div(255).to(places.device)
 
     @cached_property
-    def _landmarks(self) -> tuple[Tensor, Tensor]:
+    def _landmarks(self) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
         self.defense.required(self.context, "codes")
         counts = np.zeros(self.context["store"].classes, dtype=np.int64)
         per_class, found = max(1, LANDMARKS // len(counts)), []
@@ -180,12 +189,13 @@ class BoundNeighbors(Bound):
                 [np.flatnonzero(classes == one)[: per_class - counts[one]] for one in np.unique(classes)]
             )
             counts += np.bincount(classes[kept], minlength=len(counts))
-            found.append((*self.context["codes"].rows_of(ids[kept]), classes[kept]))
+            found.append((*self.context["codes"].rows_of(ids[kept]), classes[kept], ids[kept]))
             if (counts >= per_class).all():
                 break
-        codes, classes = (torch.from_numpy(np.concatenate(part)) for part in zip(*found, strict=True))
-        width = self.context["encode"].scale.shape[0]
-        return 2.0 * unpacked(codes, width) - 1 if codes.dtype == torch.uint8 else codes, classes
+        codes, classes, ids = (np.concatenate(part) for part in zip(*found, strict=True))
+        codes, width = torch.from_numpy(codes), self.context["encode"].scale.shape[0]
+        codes = 2.0 * unpacked(codes, width) - 1 if codes.dtype == torch.uint8 else codes
+        return codes, torch.from_numpy(classes), ids
 
 
 def nearest_set(lists: Sequence[tuple[NDArray, NDArray]], count: int) -> NDArray[np.int64]:
