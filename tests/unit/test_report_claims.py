@@ -320,3 +320,8 @@ def test_a_retrained_defence_counts_by_its_own_gradients_where_they_do_more_harm
     assert effect(0.9, 0.6) == pytest.approx(knn - 0.6, abs=1e-9)
     assert effect(0.6, 0.9) == pytest.approx(knn - 0.6, abs=1e-9)
     assert effect(0.9, 0.0) == pytest.approx(alone, abs=1e-9)
+
+
+def test_without_attackers_databases_claims_on_them_are_not_tested():
+    rows = headlines(judge(CLAIMS, outcomes(expected, 100), PARAMS | {"white_box": None}, resamples=50))
+    assert {row["verdict"] for row, _ in rows if row["id"].startswith("F6")} == {"not tested"}

@@ -235,4 +235,4 @@ def test_overview_and_report_show_all_of_them(done: Project) -> None:
 def test_an_attack_without_a_registry_line_is_named(finished: Project) -> None:
     done = finished.run("-n", changes={"attacks": {"methods": {"coin": {}}}}, check=False)
     assert done.returncode != 0
-    assert "attacks.methods: 'coin' is unknown; allowed: cw, fgsm" in done.stdout + done.stderr
+    assert "attacks.methods: 'coin' is unknown; allowed: noise, transfer" in done.stdout + done.stderr

@@ -21,8 +21,9 @@ from nndefense.report.select import Row, distinct, matching
 def plain_minus_through(rows: list[Row], params: Params) -> list[Comparison]:
     """The base attack, which does not know of the defence, minus each attack through it with its own database."""
     ours = defense_rows(rows, params)
-    plain = by_attack(ours, params).get(params["attack"], []) if ours else []
-    found = []
+    if not ours:
+        return []
+    plain, found = by_attack(ours, params).get(params["attack"], []), []
     for attack, line in by_attack_through(ours, params).items():
         for row in line:
             label = f"{_names(params['attack'], attack, params)}, Δ = {row['epsilon']:g}"
