@@ -154,6 +154,22 @@ def own_packs(config: Config, defense: str) -> list[Pack]:
     return [Pack(base_ball(config), Threat("gray_box", defense), config.base.attack, (config.base.epsilon,))]
 
 
+def transfer_packs(config: Config, defense: str) -> list[Pack]:
+    """The base attack at the budgets of the worst case besides the base one, so that every budget has its transfer."""
+    if defense not in attacked_defenses(config):
+        return []
+    ball, others = (
+        base_ball(config),
+        [tuple(one for one in epsilons if one != config.base.epsilon) for epsilons in config.attacks.adaptive.packs],
+    )
+    return [
+        Pack(ball, threat, config.base.attack, epsilons)
+        for threat in threats(config)
+        for epsilons in others
+        if epsilons
+    ]
+
+
 def linf_packs(config: Config, defense: str | None = None) -> list[Pack]:
     """Query sets within an l-infinity ball, attacked through the target network or through a defence."""
     linf = config.attacks.linf
@@ -166,7 +182,7 @@ def linf_packs(config: Config, defense: str | None = None) -> list[Pack]:
 def defense_packs(config: Config, defense: str) -> list[Pack]:
     """Query sets that a defence without a database is evaluated on."""
     found = [*base_packs(config), *own_packs(config, defense)]
-    found += [*through_packs(config, defense), *worst_packs(config, defense)]
+    found += [*transfer_packs(config, defense), *through_packs(config, defense), *worst_packs(config, defense)]
     if config.attacks.linf and defense in config.attacks.linf.defenses:
         found += [*linf_packs(config), *linf_packs(config, defense)]
     return found

@@ -73,7 +73,7 @@ def caption(found: Sequence[Found], params: Params) -> str:
 def heads(params: Params) -> list[str]:
     """Heads of the columns."""
     names = [attack_name(name, params) for name in params["suite"]]
-    return ["Defence", "Clean", "Transfer", *names, "Strongest alone", "Worst case"]
+    return ["Defence", "Clean", "Gray/black box", *names, "Strongest alone", "Worst case"]
 
 
 def cells(one: Found, params: Params) -> list[str]:
