@@ -167,6 +167,7 @@ def test_pieces_are_made_of_files(name, tmp_path):
     made = load_piece(name).make(files, PARAMS)
     assert len(made.rows) == len(WORST)
     if name == "card":
-        for words in ("## Crop ensemble", "Soft retrieval (40 steps), Square (9 queries)", "`snakemake results/x.csv`",
+        for words in ("## Crop ensemble", "Noise (3 tries), Soft retrieval (40 steps), Square (9 queries)",
+                      "`snakemake results/x.csv`",
                       "gradients of small, other", "Soft retrieval 5 of 40", "n = 200 images"):  # fmt: skip
             assert words in made.markdown

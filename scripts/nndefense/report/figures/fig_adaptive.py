@@ -48,6 +48,8 @@ def draw_adaptive(rows: Rows, params: Params) -> Figure:
         last = place + across >= len(names)
         axes.set_xlabel("Distance Δ" if last else "")
         axes.tick_params(labelbottom=last)
+        # Budgets are often close to each other.
+        axes.tick_params(axis="x", labelrotation=60, labelsize=TEXT - 2)
     transfer, worst = looks()
     labels = [("transfer", transfer), ("worst case", worst), ("no defence, worst case", BARE)]
     handles = [handle(label, **look) for label, look in labels if look is not BARE or bare]

@@ -15,6 +15,7 @@ from nndefense.report.select import distinct
 from nndefense.report.tables.worst_case import Found, find
 from nndefense.report.worst import read_breaks, read_reports, read_worst, strongest_name
 
+DOUBLED = "doubled"
 COLUMNS = (*AXES, *WORST_CASE.columns, "alarms")
 HEADS = ("Δ", "Clean", "Transfer", "Worst case", "Strongest alone", "Alarms")
 
@@ -61,15 +62,20 @@ def stage_lines(part: Sequence[Found], params: Params) -> list[str]:
     """What each attack of the search did, a line per budget."""
     found = []
     for one in part:
-        done = [f"{attack_name(stage['attack'], params)} {stage['broke']} of {stage['tried']}" for stage in one.stages]
+        done = [f"{_stage_name(stage['attack'], params)} {stage['broke']} of {stage['tried']}" for stage in one.stages]
         found.append(f"- Δ = {one.row['epsilon']:g}: {', '.join(done) or 'nothing was left to attack'}.")
     return found
 
 
+def _stage_name(attack: str, params: Params) -> str:
+    return "one of them again with twice the steps" if attack == DOUBLED else attack_name(attack, params)
+
+
 def suite_text(suite: Mapping[str, Any], params: Params) -> str:
-    """Attacks with their numbers of steps or queries."""
+    """Attacks in their order, with their numbers of steps or queries."""
     words = []
-    for name, options in suite.items():
+    for name in params["suite"]:
+        options = suite[name]
         effort = [f"{options[key]} {key}" for key in ("steps", "queries", "tries") if key in options]
         words.append(f"{attack_name(name, params)} ({', '.join(effort)})" if effort else attack_name(name, params))
     return ", ".join(words)
