@@ -16,7 +16,7 @@ demo: $(VENV)/.workflow
 	$(BIN)/snakemake results/fig5.pdf results/table1.md --configfile config/ablations/transfer_only.yaml --cores all \
 		--resources gpu=$(GPUS) --quiet rules
 	@echo && cat results/table1.md && echo && echo "figure: results/fig5.pdf"
-	@echo "These attackers do not know of the defence. Those who do, and the worst case (20 minutes on two cores):"
+	@echo "These attackers do not know of the defence. Those who do, and the worst case (several times longer):"
 	@echo "  $(BIN)/snakemake results/worst_case.md --cores all --resources gpu=$(GPUS)"
 
 test: lint
