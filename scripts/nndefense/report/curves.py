@@ -99,6 +99,8 @@ def add_legend(figure: Figure, handles: Sequence[Line2D], title: str) -> None:
     figure.legend(handles=handles, title=title, alignment="left", loc="outside right center", frameon=False, **sizes)
 
 
-def legend_below(axes: Axes, handles: Sequence[Line2D]) -> None:
-    """A legend of two columns below a panel."""
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False, fontsize=TEXT)
+def legend_below(axes: Axes, handles: Sequence[Line2D], columns: int = 2) -> None:
+    """A legend below a panel; of one column where its words are long."""
+    axes.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, frameon=False, fontsize=TEXT
+    )

@@ -93,17 +93,16 @@ def _draw_attacks(axes: Axes, curves: Mapping[str, Rows], clean: Rows, bare: Row
 def _draw_ablation(
     axes: Axes, rows: Rows, column: str, looks: Mapping[tuple[str, float], Look], clean: Rows, params: Params
 ) -> None:
+    handles = []
     for (attack, epsilon), look in looks.items():
         if line := matching(rows, attack=attack, epsilon=epsilon):
             draw_band(axes, line, column, **look)
-    handles = [
-        handle(f"{attack_name(attack, params)}, Δ = {epsilon:g}", **look) for (attack, epsilon), look in looks.items()
-    ]
+            handles.append(handle(f"{attack_name(attack, params)}, Δ = {epsilon:g}", **look))
     for row in clean:
         axes.axhline(row["accuracy"], **CLEAN)
         axes.axhspan(row["ci_low"], row["ci_high"], color=CLEAN["color"], alpha=0.12, linewidth=0)
         handles.append(handle("clean", **CLEAN))
-    legend_below(axes, handles)
+    legend_below(axes, handles, columns=1)
     axes.set_xlabel("Overlap of attack and defence database" if column == "overlap" else "Attack database (images)")
 
 
