@@ -11,7 +11,7 @@ sys.path.insert(0, str(BASE.resolve() / "scripts"))
 
 from nndefense.attacks import ATTACKS
 from nndefense.axes.ball import BALLS, Ball
-from nndefense.axes.cells import NO_DEFENSE
+from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
 from nndefense.axes.queries import CLEAN, WORST, Pack
 from nndefense.axes.threat import ADAPTIVE, AttackDatabase, Threat
 from nndefense.config import load_config
@@ -23,7 +23,6 @@ from nndefense.evaluation import KINDS, SUMMARIES
 from nndefense.flow.databases import attacker_shards, pools_of, shards_of
 from nndefense.flow.models import (
     architecture_targets,
-    curves,
     defense_kind,
     defense_options,
     image_targets,
@@ -31,17 +30,13 @@ from nndefense.flow.models import (
     training_targets,
     used_models,
 )
-from nndefense.flow.needs import NEEDS, attack_needs, defense_needs, pooled_sides
+from nndefense.flow.needs import attack_needs, defense_needs, pooled_sides
 from nndefense.flow.queries import (
     attacked_defense,
     attacked_model,
     defense_packs,
     file_of,
-    linf_packs,
-    made_packs,
     method_options,
-    neighbor_packs,
-    other_databases,
     tried_packs,
     undefended_packs,
 )

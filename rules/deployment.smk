@@ -6,8 +6,6 @@ Makes: knn.json                    what the deployed nearest-neighbour defence c
        systems/{defense}.json      what answers images in this run, of every defence
 """
 
-from nndefense.axes.cells import NEIGHBORS
-
 
 rule describe_defense:
     input:
