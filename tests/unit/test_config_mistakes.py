@@ -63,7 +63,7 @@ def test_mistakes_in_sections_get_one_line(path, value, expected):
         (("images", "train", "kind"), ..., "images.train: missing key 'kind'"),
         (("images", "train", "rows"), None, "images.train.rows: None is not allowed; allowed: an integer >= 1"),
         (("images", "train", "rows"), ..., "images.train: missing key 'rows'"),
-        (("images", "train", "root"), "x", "'root' belongs to kind folder and torchvision, not to shapes"),
+        (("images", "train", "root"), "x", "torchvision and cub200 and cars196 and online_products, not to shapes"),
         (("images", "train", "roof"), "x", "images.train: unknown key 'roof'; allowed: kind, seed, first, rows"),
         (("pools", "All", "images"), ["sea"], "pools.All.images: 'sea' is unknown; allowed: train"),
         (("pools", "All", "sizes"), [501], "pools.All: the largest size 501 exceeds the pool's 500 images"),

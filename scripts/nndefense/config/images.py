@@ -1,11 +1,11 @@
 """Sections `images`, `queries`, `pools` and `patches`: where images come from."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
 from nndefense.config.base import Name, Section, Several, registered, union_of, variant
-from nndefense.core.options import Count
+from nndefense.core.options import Count, read_options
 from nndefense.images import KINDS
 
 
@@ -16,9 +16,31 @@ class ImageSection(Section):
 
     kind: str = Field(description="How the set is read.")
 
+    @property
+    def kinds(self) -> list[str]:
+        """Its kind, and those of the sets that it is a part of."""
+        return [self.kind, *(self.of.kinds if hasattr(self, WHOLE) else [])]
 
-IMAGE_KINDS = {name: variant(ImageSection, name, target) for name, target in registered(KINDS).items()}
+
+# The key under which the set stands that an image set is a part of.
+WHOLE = "of"
+
+
+def _variant(name: str, target: str) -> type[Section]:
+    """The section of a kind; where its sets are part of another set, that one is a section of any kind, too."""
+    options = read_options(target)
+    if WHOLE not in options:
+        return variant(ImageSection, name, target)
+    annotation, default = options[WHOLE]
+    nested = Annotated["ImageSet", get_args(annotation)[1]]
+    return variant(ImageSection, name, target, **{WHOLE: (nested, default)})
+
+
+IMAGE_KINDS = {name: _variant(name, target) for name, target in registered(KINDS).items()}
 ImageSet = union_of(IMAGE_KINDS)
+# The union that such a section names exists only once all sections do.
+for _section in IMAGE_KINDS.values():
+    _section.model_rebuild(_types_namespace={"ImageSet": ImageSet})
 
 
 class Queries(Section):

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from nndefense.config.checks import check
+from nndefense.config.images import WHOLE
 from nndefense.config.messages import one_line
 from nndefense.config.sections import Config
 from nndefense.core.errors import ConfigError
@@ -33,9 +34,16 @@ def resolved(config: Config) -> Config:
     pools = {name: pool.model_copy(update={"sizes": sizes[name]}) for name, pool in config.pools.items()}
     several = [name for name in pools if len(sizes[name]) > 1]
     base = config.base.model_copy(update={"pool": config.base.pool or (several or list(pools))[-1]})
-    images = {name: _below(config.data, one, "root") for name, one in config.images.items()}
+    images = {name: _set_below(config.data, one) for name, one in config.images.items()}
     models = {name: _below(config.data, one, "weights") for name, one in config.models.items()}
     return config.model_copy(update={"base": base, "images": images, "models": models, "pools": pools})
+
+
+def _set_below(data: str, section: Any) -> Any:
+    """An image set, and the set that it is a part of, with their paths below the data folder."""
+    if whole := getattr(section, WHOLE, None):
+        section = section.model_copy(update={WHOLE: _set_below(data, whole)})
+    return _below(data, section, "root")
 
 
 def _below(data: str, section: Any, key: str) -> Any:

@@ -32,8 +32,9 @@ def ancestors(config: Config, models: Iterable[str]) -> list[str]:
 
 def curves(config: Config) -> list[str]:
     """Models trained for this run: those whose histories figure `training` shows."""
-    defending = [one.model for one in config.defenses.values() if one.model]
-    return [name for name in ancestors(config, [*used_models(config), *defending]) if config.models[name].train]
+    asked = [one.model for one in config.defenses.values() if one.model]
+    asked += [one.model for one in config.retrieval.embeddings.values()] if config.retrieval else []
+    return [name for name in ancestors(config, [*used_models(config), *asked]) if config.models[name].train]
 
 
 def architecture_targets(config: Config, *models: str) -> list[str]:
@@ -47,8 +48,8 @@ def architecture_targets(config: Config, *models: str) -> list[str]:
 
 
 def image_targets(config: Config, *sets: str) -> list[str]:
-    """Registry targets of the kinds of image sets."""
-    return sorted({KINDS[config.images[name].kind].target for name in sets})
+    """Registry targets of the kinds of image sets, and of those that they are parts of."""
+    return sorted({KINDS[kind].target for name in sets for kind in config.images[name].kinds})
 
 
 def training_targets(config: Config, model: str) -> list[str]:

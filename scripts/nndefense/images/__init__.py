@@ -6,4 +6,8 @@ KINDS = {
     "shapes": Entry("nndefense.images.shapes:Shapes", "drawn images"),
     "folder": Entry("nndefense.images.folder:Folder", "image files"),
     "torchvision": Entry("nndefense.images.torchvision_set:TorchvisionSet", "a set that torchvision publishes"),
+    "cub200": Entry("nndefense.images.cub200:Cub200", "CUB-200-2011"),
+    "cars196": Entry("nndefense.images.cars196:Cars196", "Stanford Cars"),
+    "online_products": Entry("nndefense.images.online_products:OnlineProducts", "Stanford Online Products"),
+    "classes_of": Entry("nndefense.images.classes_of:ClassesOf", "some classes of a set"),
 }

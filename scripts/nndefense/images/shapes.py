@@ -1,4 +1,4 @@
-"""Drawn images of ten nameable things, and a web-like stream of those and others; no files needed."""
+"""Drawn images of ten nameable things, of others, and a web-like stream of both; no files needed."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -22,6 +22,7 @@ class Shapes(ImageSet):
     It is a function of (seed, first + i) and the options, whichever rows are read together. "task" content draws the
     ten classes uniformly, and tags are the class names. "web" content draws a task kind with probability `task_share`,
     else a kind outside of the task (label -1); a share `tag_noise` of its tags is replaced by the name of another kind.
+    "others" draws the kinds outside of the task uniformly, as classes of their own.
 
     Raises:
         ConfigError: a value out of range.
@@ -39,18 +40,18 @@ class Shapes(ImageSet):
         ],
         rows: Annotated[Count, Field(description="Number of images.")],
         content: Annotated[
-            Literal["task", "web"],
+            Literal["task", "web", "others"],
             Field(
                 description="`task`: the ten task classes; `web`: a mixed stream in which other kinds appear and some "
-                "tags are wrong."
+                "tags are wrong; `others`: the other kinds, as classes."
             ),
         ] = "task",
         task_share: Annotated[Share, Field(description="Share of task classes in the `web` stream.")] = 0.5,
         tag_noise: Annotated[Share, Field(description="Share of wrong tags in the `web` stream.")] = 0.1,
         size: Annotated[int, Field(ge=8, le=256, description="Side of the images in pixels.")] = 32,
     ):
-        if content not in ("task", "web"):
-            raise ConfigError(f"shapes content must be task or web, got {content!r}")
+        if content not in ("task", "web", "others"):
+            raise ConfigError(f"shapes content must be task, web or others, got {content!r}")
         for name, value in (("seed", seed), ("first", first), ("rows", rows)):
             if not 0 <= value < 2**62:
                 raise ConfigError(f"shapes {name} must be a non-negative integer below 2^62, got {value}")
@@ -61,6 +62,8 @@ class Shapes(ImageSet):
             raise ConfigError(f"shapes size must be in 8 .. 256 pixels, got {size}")
         self.seed, self.first, self.rows, self.size = seed, first, rows, size
         self.content, self.tag_noise, self.task_share = content, tag_noise, task_share
+        if content == "others":
+            self.class_names = self.kind_names[len(TASK_KINDS) :]
 
     def __len__(self) -> int:
         return self.rows
@@ -75,6 +78,8 @@ class Shapes(ImageSet):
         if self.content == "task":
             return task
         other = len(TASK_KINDS) + draws.integer("other kind", len(ALL_KINDS) - len(TASK_KINDS))
+        if self.content == "others":
+            return other
         return np.where(draws.chance("in task", self.task_share), task, other)
 
     def manifest(self) -> dict[str, np.ndarray]:
@@ -85,9 +90,10 @@ class Shapes(ImageSet):
             away = 1 + draws.integer("wrong tag", len(ALL_KINDS) - 1)
             wrong = (kinds + away) % len(ALL_KINDS)
             tags = np.where(draws.chance("tag noise", self.tag_noise), wrong, kinds)
+        labels = np.where(kinds < len(TASK_KINDS), kinds, -1)
         return {
             "source": text_column([f"shapes/{self.seed}/{self.first + row}" for row in range(self.rows)]),
-            "label": np.where(kinds < len(TASK_KINDS), kinds, -1),
+            "label": kinds - len(TASK_KINDS) if self.content == "others" else labels,
             "tag": np.array(self.kind_names)[tags],
         }
 

@@ -1,0 +1,89 @@
+"""Some classes of another image set."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from nndefense.core.errors import ConfigError, InputError
+from nndefense.core.options import Whole
+from nndefense.images.base import Batch, ImageSet, checked_rows
+from nndefense.images.description import open_options
+
+SHOWN = 10
+
+
+class ClassesOf(ImageSet):
+    """The images of another set that are of some of its classes.
+
+    Rows count from 0, in the other set's order. Labels and class names stay those of the whole set, so that a network
+    for all of its classes can be asked.
+
+    Raises:
+        ConfigError: a class that the set does not have, or that stands there twice.
+        InputError: no image is of these classes.
+    """
+
+    def __init__(
+        self,
+        of: Annotated[
+            Mapping[str, Any],
+            Field(description="The other set: its `kind`, and the keys of that kind as below `images.*`."),
+        ],
+        classes: Annotated[
+            list[str | Whole],
+            Field(min_length=1, description="The classes, by name or by label; labels stay those of the whole set."),
+        ],
+    ):
+        if "kind" not in of:
+            raise ConfigError("classes_of: `of` has no `kind`; allowed: an image set, as below `images`")
+        self.whole = open_options(of)
+        self.class_names = self.whole.class_names
+        wanted = _labels(classes, self.class_names)
+        columns = self.whole.manifest()
+        self.rows = np.flatnonzero(np.isin(columns["label"], wanted))
+        if not len(self.rows):
+            raise InputError(f"classes_of: none of {len(self.whole)} images is of the classes {_some(classes)}")
+        self.columns = {name: values[self.rows] for name, values in columns.items()}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def manifest(self) -> dict[str, np.ndarray]:
+        return {name: values.copy() for name, values in self.columns.items()}
+
+    def read(self, rows: Sequence[int]) -> Batch:
+        return self.whole.read(self.rows[checked_rows(rows, len(self))])
+
+
+def _labels(classes: Sequence[str | int], names: Sequence[str]) -> list[int]:
+    """The labels of classes by their names or labels.
+
+    Args:
+        classes: which.
+        names: of all classes, by label.
+
+    Raises:
+        ConfigError: there is no such class, several are called so, or one stands there twice.
+    """
+    called: dict[str, list[int]] = {}
+    for label, name in enumerate(names):
+        called.setdefault(name, []).append(label)
+    found: set[int] = set()
+    for one in classes:
+        labels = called.get(one, []) if isinstance(one, str) else [one] if 0 <= one < len(names) else []
+        if not labels:
+            allowed = f"0 to {len(names) - 1}, or a name: {_some(names)}"
+            raise ConfigError(f"classes_of: class {one!r} is unknown; allowed: {allowed}")
+        if len(labels) > 1:
+            raise ConfigError(f"classes_of: classes {_some(labels)} are all called {one!r}; allowed: one of these")
+        if labels[0] in found:
+            name = names[labels[0]]
+            raise ConfigError(f"classes_of: class {labels[0]} ({name}) stands there twice; allowed: each once")
+        found.add(labels[0])
+    return sorted(found)
+
+
+def _some(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values[:SHOWN])) + (", ..." if len(values) > SHOWN else "")
