@@ -47,6 +47,24 @@ def weighting_function(name: str):
     return load(WEIGHTINGS[name])
 
 
+def largest_contribution(name: str, classes: int) -> float:
+    """W_max, the most that one neighbour can add to a class c over a class y: the largest w(p) (p[c] - p[y]).
+
+    A one-hot row of c attains it, so it is the weight of such a row: p[c] - p[y] <= 1 with equality there, and no row
+    has a larger weight. UW: all weights are 1. CBW-E: an entropy is >= 0, and 0 there, which leaves log C. CBW-D: none
+    of its min(m, C - 1) terms exceeds 1, as s_1 - s_i <= 1, and there each is 1. Rounding is monotone, so this holds of
+    floats, too.
+
+    Args:
+        name: of a registered weighting. One that gives another row a larger weight has no certificate by this.
+        classes: C >= 2.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    return float(weighting_function(name)(np.eye(1, classes, dtype=np.float32))[0])
+
+
 def weight_columns() -> tuple[str, ...]:
     """Names of the stored weight columns, in order: every registered weighting but UW."""
     return tuple(name for name in WEIGHTINGS if name != "UW")
