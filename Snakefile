@@ -13,6 +13,7 @@ if "dataset" not in config:
 include: "rules/common.smk"
 include: "rules/inputs.smk"
 include: "rules/jobs.smk"
+include: "rules/retrieval_jobs.smk"
 
 
 report: "report/workflow.rst"
@@ -32,7 +33,9 @@ include: "rules/codes.smk"
 include: "rules/database.smk"
 include: "rules/attacks.smk"
 include: "rules/votes.smk"
+include: "rules/certificates.smk"
 include: "rules/defenses.smk"
+include: "rules/retrieval.smk"
 include: "rules/evaluation.smk"
 include: "rules/worst.smk"
 include: "rules/report.smk"

@@ -7,7 +7,7 @@ from pathlib import Path
 from nndefense.core.command import Job, parser, run
 from nndefense.core.errors import FileFault
 from nndefense.core.files import write_text
-from nndefense.report.pages.captions import captions, read_claims
+from nndefense.report.pages.captions import captions, piece_at, read_claims
 from nndefense.report.pages.hypertext import html_of, without_title
 from nndefense.report.pages.page import Entry, image, overview, single
 
@@ -24,20 +24,23 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     about = json.loads(arguments.about)
     found = captions(about, read_claims(arguments.claims))
     files: dict[str, dict[str, bytes]] = {}
-    for path in map(Path, arguments.files):
-        files.setdefault(path.stem, {})[path.name] = read_bytes(path)
+    for path in arguments.files:
+        name = piece_at(path, found)
+        # One word, as a name to save it by.
+        files.setdefault(name, {})[f"{name.replace('/', '_')}{Path(path).suffix}"] = read_bytes(path)
     entries = {}
     for name, caption in found.items():
-        own = files[name]
-        if f"{name}.png" in own:
-            content = image(caption, f"{name}.png", own.pop(f"{name}.png"))
+        own, word = files[name], name.replace("/", "_")
+        if f"{word}.png" in own:
+            content = image(caption, f"{word}.png", own.pop(f"{word}.png"))
         else:
-            content = html_of(without_title(own.pop(f"{name}.md").decode()), below=2)
+            content = html_of(without_title(own.pop(f"{word}.md").decode()), below=2)
         entries[name] = Entry(caption, content, own)
     for path in arguments.output:
-        name = Path(path).stem
-        page = overview(about["title"], found["claims"], [*entries.values()]) if name == "overview" else None
-        write_text(path, page or single(entries[name]))
+        if Path(path).stem == "overview":
+            write_text(path, overview(about["title"], found["claims"], [*entries.values()]))
+        else:
+            write_text(path, single(entries[piece_at(path, found)]))
     job.say(f"{len(entries)} figures and tables")
 
 

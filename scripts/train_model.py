@@ -1,4 +1,7 @@
-"""Train a classifier and save it with its provenance. A job that was stopped goes on after its last whole epoch."""
+"""Train a classifier, or an embedding, and save it with its provenance.
+
+A job that was stopped goes on after its last whole epoch.
+"""
 
 import argparse
 import json
@@ -18,30 +21,35 @@ from nndefense.models.training_run import run_training, save_trained
 COMMON = ("images", "epochs", "batch", "learning_rate", "weight_decay", "flip", "threads")
 
 
-def initial_model(arguments: argparse.Namespace, settings: dict[str, Any], seed: int) -> Any:
-    """The network before training: random weights, or those of another model."""
+def initial_model(arguments: argparse.Namespace, settings: dict[str, Any], outputs: int, seed: int) -> Any:
+    """The network before training: random weights, or those of another model, without a last layer of another width."""
     from nndefense.models.build import build_model
     from nndefense.models.checkpoint import open_checkpoint
 
-    model = build_model(
-        settings["architecture"], arguments.classes, settings["mean"], settings["std"], seed=seed % (1 << 31)
-    )
+    model = build_model(settings["architecture"], outputs, settings["mean"], settings["std"], seed=seed % (1 << 31))
     for path in arguments.initial:
-        model.net.load_state_dict(open_checkpoint(path)[0].net.state_dict())
+        own, others = model.net.state_dict(), open_checkpoint(path)[0].net.state_dict()
+        fitting = {key: value for key, value in others.items() if value.shape == own[key].shape}
+        model.net.load_state_dict(own | fitting)
     return model
 
 
-def make_objective(arguments: argparse.Namespace, recipe: dict[str, Any], device: str) -> Any:
-    """What training minimises, by the recipe's method."""
+def make_method(recipe: dict[str, Any]) -> Any:
+    """The recipe's method; None for plain training."""
+    own = {key: value for key, value in recipe.items() if key not in (*COMMON, "initial", "method", "sources")}
+    return None if recipe["method"] == "standard" else make("method", TRAINING, recipe["method"], own)
+
+
+def method_options(arguments: argparse.Namespace, method: Any, labels: Any, device: str) -> dict[str, Any]:
+    """What training minimises, and the images of its batches where the method chooses them."""
     from nndefense.models.build import freeze
     from nndefense.models.checkpoint import open_checkpoint
-    from nndefense.models.objective import CrossEntropy
 
-    if recipe["method"] == "standard":
-        return CrossEntropy()
-    own = {key: value for key, value in recipe.items() if key not in (*COMMON, "initial", "method", "sources")}
+    if method is None:
+        return {}
     sources = [freeze(open_checkpoint(path)[0]).to(device) for path in arguments.sources]
-    return make("method", TRAINING, recipe["method"], own).objective(sources)
+    found = {"objective": method.objective(sources)}
+    return found | ({"batches": method.batches(labels)} if hasattr(method, "batches") else {})
 
 
 def decisive(arguments: argparse.Namespace, settings: dict[str, Any], device: str) -> dict[str, Any]:
@@ -60,16 +68,19 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     device = job.torch_device()
     settings = json.loads(arguments.model)
     recipe = settings["train"]
+    method = make_method(recipe)
     pictures = read_pictures(
         job,
         arguments.images,
         arguments.manifest,
         key=f"models.{arguments.name}.train.images",
-        classes=arguments.classes,
+        classes=None if hasattr(method, "dimensions") else arguments.classes,
         skip_limit=arguments.skip_limit,
     )
-    seed = derive_seed(arguments.seed, "train", arguments.name)
-    model = initial_model(arguments, settings, seed)
+    # The outputs of an embedding are no classes.
+    outputs = getattr(method, "dimensions", arguments.classes)
+    model = initial_model(arguments, settings, outputs, derive_seed(arguments.seed, "train", arguments.name))
+    model.classes = None if hasattr(method, "dimensions") else outputs
     history = run_training(
         arguments,
         job,
@@ -78,11 +89,11 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
         recipe,
         decisive(arguments, settings, device),
         device,
-        objective=make_objective(arguments, recipe, device),
+        **method_options(arguments, method, pictures.labels, device),
     )
     count = len(pictures.images)
     provenance = {"trained_on": recipe["images"], "images": count, "recipe": recipe, "history": history}
-    save_trained(arguments, model, settings, history, provenance=provenance)
+    save_trained(arguments, model, settings, history, provenance=provenance, classes=outputs)
 
 
 if __name__ == "__main__":

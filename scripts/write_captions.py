@@ -2,18 +2,17 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from nndefense.core.command import Job, parser, run
 from nndefense.core.files import write_text
-from nndefense.report.pages.captions import as_rst, captions, read_claims
+from nndefense.report.pages.captions import as_rst, captions, piece_at, read_claims
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
     judged = read_claims(arguments.claims)
     found = captions(json.loads(arguments.about), judged)
     for path in arguments.output:
-        write_text(path, as_rst(found[Path(path).stem]))
+        write_text(path, as_rst(found[piece_at(path, found)]))
     job.say(f"{len(arguments.output)} captions from {len(judged)} rows")
 
 

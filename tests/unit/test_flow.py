@@ -44,6 +44,7 @@ def configured(**recipes):
     config["models"] = {name: config["models"][name] for name in ("resnet20", "resnet14")}
     config["defenses"] = {}
     config["attacks"].pop("linf", None)
+    config.pop("retrieval", None)
     for name, recipe in recipes.items():
         config["models"][name] = {"architecture": "cifar_resnet20", "train": {"images": "shapes_train", **recipe}}
     return config

@@ -109,7 +109,7 @@ def test_every_kind_is_drawn_where_its_figure_is():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"content": "all"}, "task or web"),
+        ({"content": "all"}, "task, web or others"),
         ({"rows": -1}, "rows"),
         ({"seed": -1}, "seed"),
         ({"tag_noise": 1.5}, "tag_noise"),

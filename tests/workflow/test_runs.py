@@ -116,6 +116,7 @@ def test_all_tables_and_figures_are_made(everything: Project) -> None:
     results = project.folder / "results"
     assert {path.stem for path in results.glob("*.pdf")} == {
         "attacks",
+        "poisoning",
         "training",
         *(f"fig{number}" for number in range(1, 13)),
     }
@@ -137,7 +138,7 @@ def test_report_shows_every_figure_and_table_with_its_caption(everything: Projec
     (listed,) = re.findall(r"var results = (\{.*\});", page)
     shown = json.loads(listed)
     figures = [f"fig{number}.{kind}" for number in range(1, 13) for kind in ("png", "csv")]
-    figures += [f"{name}.{kind}" for name in ("attacks", "training") for kind in ("png", "csv")]
+    figures += [f"{name}.{kind}" for name in ("attacks", "poisoning", "training") for kind in ("png", "csv")]
     tables = [
         f"{name}.{kind}" for name in ("table1", "table2", "table3", "table4", "claims") for kind in ("html", "csv")
     ]
@@ -157,5 +158,5 @@ def test_report_shows_every_figure_and_table_with_its_caption(everything: Projec
                 assert claim["claim"] in words
                 assert claim["verdict"] == "not tested" or f"n = {claim['n']}" in words
                 assert claim["claim"] in overview
-    assert overview.count('src="data:image/png;base64,') == 14
+    assert overview.count('src="data:image/png;base64,') == 15
     assert everything.would_run("all", changes=EVERYTHING) == {}

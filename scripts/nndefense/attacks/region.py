@@ -16,7 +16,7 @@ from nndefense.attacks.budget import images_within_budget, per_image, project, r
 from nndefense.attacks.noise import random_cubes, random_offsets
 from nndefense.attacks.space import PixelSpace, l2_norms
 from nndefense.axes.ball import Ball
-from nndefense.core.errors import ConfigError
+from nndefense.core.errors import ConfigError, InputError
 
 Statistics = tuple[Sequence[float], Sequence[float]]
 # Distances of float32 images promise to be <= epsilon * (1 + TOLERANCE).
@@ -89,6 +89,20 @@ class L2Region:
     def finished(self, z: Tensor) -> Tensor:
         """float32 images within the budget, also after rounding."""
         return images_within_budget(self.images, z, self.radius, self.space)
+
+
+def l2_region(images: Tensor, radius: float | Sequence[float]) -> L2Region:
+    """Images within an l2 distance that does not depend on their norm: pixels in [0, 1], one radius for all or each.
+
+    InputError for radii of another number, or below 0.
+    """
+    region = L2Region(PixelSpace(), images, 0.0)
+    values = torch.as_tensor(radius, dtype=torch.float64, device=images.device)
+    if values.shape not in ((), (len(images),)) or not bool((values >= 0).all()):
+        what = f"{values.numel()} radii, the smallest {values.min():g}"
+        raise InputError(f"l2 region: {what}; allowed: one number >= 0, or {len(images)}, one of each image")
+    region.radius = values.expand(len(images)).clone()
+    return region
 
 
 class LinfRegion:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nndefense.commands.images import check_suffix, find_images, in_columns, printable, suffix, tell_skipped
 from nndefense.core.errors import InputError
 from nndefense.core.files import write_bytes, write_text
 
@@ -91,10 +92,7 @@ def main(arguments: argparse.Namespace) -> int:
         for found, bad in answer(network, paths, arguments.neighbors):
             answers += found
             skipped |= bad
-    for path, reason in skipped.items():
-        print(f"{printable(path)}: {reason}", file=sys.stderr)
-    if skipped:
-        print(f"{len(skipped)} of {len(skipped) + len(answers)} images cannot be read", file=sys.stderr)
+    tell_skipped(skipped, len(answers))
     if not answers:
         return 1
     print(table(answers))
@@ -107,38 +105,6 @@ def main(arguments: argparse.Namespace) -> int:
             print(f"{arguments.sheet}: holds the first {SHEET_ROWS} of {len(answers)} images", file=sys.stderr)
         write_bytes(arguments.sheet, sheet(network, answers[:SHEET_ROWS], suffix(arguments.sheet)))
     return 0
-
-
-def printable(path: Path) -> str:
-    """The path as text on one line: what cannot be printed, such as bytes that are no UTF-8, is replaced."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(path))
-
-
-def suffix(path: str) -> str:
-    """The letters behind the last point of a file's name, in small ones."""
-    return Path(path).suffix.lower().removeprefix(".")
-
-
-def check_suffix(option: str, path: str | None, allowed: tuple[str, ...]) -> None:
-    """Raises InputError for a file of another kind."""
-    if path is not None and suffix(path) not in allowed:
-        raise InputError(f"{option} {path}: allowed: a name that ends in .{', .'.join(allowed)}")
-
-
-def find_images(places: list[str]) -> tuple[list[Path], dict[Path, str]]:
-    """Files, and those in folders, in the given order; and places where there is none, with the reason."""
-    from nndefense.images.folder import list_images
-
-    paths, missing = [], {}
-    for place in map(Path, places):
-        if place.is_dir():
-            try:
-                paths += list_images(place)[0]
-            except InputError:
-                missing[place] = "folder without images"
-        else:
-            paths.append(place)
-    return list(dict.fromkeys(paths)), missing
 
 
 def answer(network: "DefendedNetwork", paths: list[Path], count: int) -> Iterator[tuple[list[Answer], dict[Path, str]]]:
@@ -192,8 +158,7 @@ def table(answers: list[Answer]) -> str:
             for label, weight, distance in zip(one.labels, one.weights, one.distances, strict=True)
         ]
         lines.append((one.name, one.label, f"{one.probability:.3f}", f"{one.votes}/{one.k}", ", ".join(shown)))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return in_columns(lines)
 
 
 def neighbor_rows(one: Answer) -> list[dict[str, Any]]:

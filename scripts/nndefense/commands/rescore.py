@@ -19,7 +19,7 @@ import numpy as np
 from nndefense.axes.ball import BALLS, Ball
 from nndefense.axes.cells import Cell
 from nndefense.axes.numbers import number_text
-from nndefense.commands.predict import check_suffix
+from nndefense.commands.images import check_suffix, in_columns
 from nndefense.core.errors import InputError
 from nndefense.core.files import read_json
 
@@ -178,5 +178,4 @@ def table(rows: list[dict[str, Any]], listed: list[tuple[str, "Submission"]]) ->
                 f"{round(row['accuracy'] * row['n'])} of {row['n']}",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return in_columns(lines)

@@ -1,6 +1,6 @@
 """What all sections of the configuration are made of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any, ClassVar, Literal
@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, Field, create_model
 from pydantic_core import PydanticUndefined
 
+from nndefense.core.errors import ConfigError
 from nndefense.core.options import STRICT, read_options, read_summary
 from nndefense.core.registry import Entry
 
@@ -89,3 +90,11 @@ def with_default(key: str, default: Callable[[str], str]) -> Callable[[Any], Any
 def registered(registry: Mapping[str, Entry], *without: str) -> dict[str, str]:
     """Targets of a registry's entries by name, without some."""
     return {name: entry.target for name, entry in registry.items() if name not in without}
+
+
+def known(key: str, names: Iterable[Any], allowed: Iterable[Any]) -> None:
+    """Raises ConfigError for the first of the names that is not allowed."""
+    allowed = list(allowed)
+    for name in names:
+        if name not in allowed:
+            raise ConfigError(f"{key}: {name!r} is unknown; allowed: {', '.join(map(str, allowed)) or 'none'}")

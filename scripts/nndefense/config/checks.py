@@ -1,10 +1,11 @@
 """References between keys of a configuration: what one section names must be in another, and fit it."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
 from nndefense.config.attacks import AWARE
+from nndefense.config.base import known
+from nndefense.config.checks_retrieval import check_embeddings, check_retrieval
 from nndefense.config.models import RETRIEVAL, Model, Recipe
 from nndefense.config.sections import Config
 from nndefense.core.errors import ConfigError
@@ -25,15 +26,9 @@ def check(config: Config) -> None:
     _check_adaptive(config)
     _check_white_box(config)
     _check_defenses(config)
+    check_embeddings(config)
+    check_retrieval(config)
     _check_base(config)
-
-
-def known(key: str, names: Iterable[Any], allowed: Iterable[Any]) -> None:
-    """Raises ConfigError for the first of the names that is not allowed."""
-    allowed = list(allowed)
-    for name in names:
-        if name not in allowed:
-            raise ConfigError(f"{key}: {name!r} is unknown; allowed: {', '.join(map(str, allowed)) or 'none'}")
 
 
 # -- networks

@@ -9,6 +9,7 @@ from nndefense.config.base import Distinct, Name, Section, Several, Text, flat
 from nndefense.config.defenses import Defenses
 from nndefense.config.images import ImageSet, Patches, Pool, Queries, Sizes
 from nndefense.config.models import Model
+from nndefense.config.retrieval import Retrieval
 from nndefense.core.options import Count, Share, Whole
 
 Layer = Annotated[str, Field(pattern="^conv_[2-5]_[1-9][0-9]*(-RMAC)?$")]
@@ -162,5 +163,8 @@ class Config(Section):
     )
     patches: Patches | None = Field(
         None, description="Patches that image quilting puts images together from. null for none."
+    )
+    retrieval: Retrieval | None = Field(
+        None, description="Smoothed nearest-neighbour retrieval with certificates (RetrievalGuard). null for none."
     )
     base: Base = Field(description="The values that tables and figures hold fixed where they do not vary them.")

@@ -60,6 +60,29 @@ def need_options(parsed: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parsed
 
 
+def embedding_options(parsed: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Adds the options of what embeds images of a retrieval task with noise."""
+    parsed.add_argument("--name", required=True, help="of the retrieval, TASK/EMBEDDING/sigma-SIGMA")
+    parsed.add_argument("--task", required=True, help="images of gallery and queries, .npz")
+    parsed.add_argument("--model", required=True, help="model.json of the network")
+    parsed.add_argument("--output", required=True, help="features, softmax or output")
+    parsed.add_argument("--transform", nargs="*", default=[], help="what is done to these, .npz")
+    parsed.add_argument("--sigma", type=float, required=True, help="standard deviation of the noise")
+    parsed.add_argument("--batch", type=int, default=250, help="noisy images per forward pass")
+    parsed.add_argument("--seed", type=int, default=1)
+    return parsed
+
+
+def breaking_options(parsed: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Adds the options of what attacks a smoothed retrieval: where it is, and how hard it is attacked."""
+    embedding_options(parsed)
+    parsed.add_argument("--gallery", required=True, help="vectors of the gallery, .npz")
+    parsed.add_argument("--steps", type=int, required=True, help="gradient steps")
+    parsed.add_argument("--draws", type=int, required=True, help="noisy copies that a gradient is averaged over")
+    parsed.add_argument("--fresh", type=int, required=True, help="draws that an answer is of, at most")
+    return parsed
+
+
 def run(main: Callable[[argparse.Namespace, Job], None], arguments: argparse.Namespace) -> None:
     """Run `main`; known errors become one line and exit code 1, unknown ones a traceback in the log as well."""
     log = sys.stderr

@@ -14,7 +14,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,40 @@ def write_array(path: str | Path, array: np.ndarray, about: Mapping[str, Any] | 
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
     write_sealed(path, buffer.getbuffer(), about or {})
+
+
+@contextlib.contextmanager
+def stream_array(
+    path: str | Path, shape: Sequence[int], dtype: np.dtype | type, about: Mapping[str, Any] | None = None
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write a sealed `.npy` block by block: yields what appends rows, holds none of them, and seals at the end.
+
+    Raises:
+        FileFault: NaN or infinite values, or blocks that do not fill the shape.
+    """
+    header, dtype = io.BytesIO(), np.dtype(dtype)
+    facts = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(map(int, shape))}
+    np.lib.format.write_array_header_1_0(header, facts)
+    digest, rows = hashlib.sha256(header.getvalue()), 0
+    with atomic(path) as temporary, open(temporary, "wb") as handle:
+        handle.write(header.getvalue())
+
+        def append(block: np.ndarray) -> None:
+            nonlocal rows
+            content = np.ascontiguousarray(block, dtype=dtype)
+            if content.shape[1:] != tuple(shape[1:]):
+                raise FileFault(f"{path}: a block has shape {content.shape}, expected rows of {tuple(shape[1:])}")
+            if dtype.kind == "f" and not np.isfinite(content).all():
+                raise FileFault(f"{path}: refuses NaN or infinite values")
+            rows += len(content)
+            handle.write(content.data)
+            digest.update(content.data)
+
+        yield append
+        if rows != shape[0]:
+            raise FileFault(f"{path}: {rows} of {shape[0]} rows were written")
+        seal = {"about": dict(about or {}), "bytes": handle.tell(), "sha256": digest.hexdigest()}
+        handle.write(MARK + json.dumps(seal, sort_keys=True).encode() + b"\n")
 
 
 def read_array(

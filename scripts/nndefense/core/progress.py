@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import TextIO
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TextIO
 
 LOG_EVERY_SECONDS = 5.0
 
@@ -68,8 +68,8 @@ def blocks(total: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, total))
 
 
-def counted(items: Iterable, progress: Progress) -> Iterator:
-    """Iterate over `items` and advance `progress` by one each."""
+def counted(items: Iterable, progress: Progress, size: Callable[[Any], int] = lambda item: 1) -> Iterator:
+    """Iterate over `items` and advance `progress` by the size of each."""
     for item in items:
         yield item
-        progress.advance(1)
+        progress.advance(size(item))

@@ -17,5 +17,7 @@ DEFENSES = {
 # Ways to train a network, `method` of a model's `train`.
 TRAINING = {
     "ensemble_training": Entry("nndefense.defenses.ensemble_training:EnsembleTraining", "ensemble training"),
+    "gaussian_noise": Entry("nndefense.models.gaussian_noise:GaussianNoise", "training with Gaussian noise"),
     "logit_pairing": Entry("nndefense.defenses.logit_pairing:LogitPairing", "adversarial logit pairing"),
+    "metric_learning": Entry("nndefense.models.metric_learning:MetricLearning", "metric learning"),
 }

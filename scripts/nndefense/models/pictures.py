@@ -26,14 +26,15 @@ def read_pictures(
     manifest: str,
     *,
     key: str,
-    classes: int,
+    classes: int | None,
     skip_limit: float,
     count: int | None = None,
     seed: int = 0,
 ) -> Pictures:
     """All images of a set, or `count` of them drawn at random with the seed, in the set's order.
 
-    key: of the configuration, for messages. Raises InputError for labels beyond the classes, for fewer images than
+    key: of the configuration, for messages. classes: labels are below; None: any.
+    Raises InputError for labels beyond the classes, for fewer images than
     `count`, and where a larger share than `skip_limit` cannot be read.
     """
     about = read_json(description)
@@ -44,11 +45,9 @@ def read_pictures(
             raise InputError(f"{key}: {count} images of {about['name']}, which has {len(rows)}")
         rows = np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])
     labels = labels[rows]
-    if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
-        raise InputError(
-            f"{key}: {about['name']} has labels {labels.min()} to {labels.max()}; "
-            f"allowed: 0 to {classes - 1} (`classes` is {classes})"
-        )
+    if labels.min(initial=0) < 0 or (classes is not None and labels.max(initial=0) >= classes):
+        allowed = "from 0" if classes is None else f"0 to {classes - 1} (`classes` is {classes})"
+        raise InputError(f"{key}: {about['name']} has labels {labels.min()} to {labels.max()}; allowed: {allowed}")
     blocks, skipped = [], {}
     with Progress(f"read {about['name']}", len(rows), "images", job.log) as progress:
         for block, images, bad in read_blocks(open_described(about), rows, 512):

@@ -15,6 +15,8 @@ from nndefense.models.objective import Batch, CrossEntropy, Objective
 from nndefense.models.training_state import TrainingState, capture, restore
 
 PLAIN = CrossEntropy()
+# (images, images a batch, generator) -> rows of each batch; the same number of batches every time.
+Batches = Callable[[int, int, torch.Generator], Iterator[NDArray[np.int64]]]
 
 
 def train(
@@ -33,6 +35,7 @@ def train(
     warmup: float = 0.15,
     threads: int | None = None,
     objective: Objective = PLAIN,
+    batches: Batches = shuffled_batches,
     parameters: Sequence[nn.Parameter] | None = None,
     resume: TrainingState | None = None,
     on_epoch: Callable[[TrainingState], None] | None = None,
@@ -46,8 +49,8 @@ def train(
     that of an epoch's last step.
     augment: random crops after padding by 4 pixels, and left-right flips unless `flip` is False (for digits).
     threads: CPU threads while training, None to leave them.
-    objective: what is minimised (see `Objective`). parameters: those of the model that are trained, the only ones left
-    with `requires_grad`; None for all.
+    objective: what is minimised (see `Objective`). batches: which images an epoch's steps see.
+    parameters: those of the model that are trained, the only ones left with `requires_grad`; None for all.
     resume: where to go on, a state that `on_epoch` was given in a training with the same arguments; the end is the
     same, bit for bit. on_epoch: called with a copy of the state after every epoch.
     on_step: called with (epoch from 1, step from 1, steps in all, loss) every `report_every` steps and
@@ -74,7 +77,7 @@ def train(
             for epoch in range(len(history) + 1, epochs + 1):
                 # Sums stay on the device: reading them at each step would make a GPU wait.
                 sums = torch.zeros(2, dtype=torch.float64, device=device)
-                for rows in shuffled_batches(len(images), size, generator):
+                for rows in batches(len(images), size, generator):
                     rate = learning_rate * schedule(step, steps, warmup)
                     for group in optimizer.param_groups:
                         group["lr"] = rate

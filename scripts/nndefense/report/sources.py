@@ -38,6 +38,7 @@ from nndefense.flow.rows import (
     summary_files,
     system_files,
 )
+from nndefense.report.certified_sources import judged_retrieval
 from nndefense.report.paper import FILE as PAPER_TABLES
 from nndefense.report.piece import Inputs, Piece
 
@@ -236,7 +237,8 @@ def judged(config: Config, piece: Piece) -> Inputs:
     through = system_files(config, [config.base.features], through_packs(config, NEIGHBORS), PREDICTIONS)
     through = [path for path in through if f"/{config.base.features}/" in path]
     files = {PREDICTIONS: all_files(config, PREDICTIONS, adaptive=False)} | ({"through": through} if through else {})
-    return Inputs(files, values, named, list(config.defenses))
+    guarded = judged_retrieval(config)
+    return Inputs(files | guarded.files, values | guarded.values, named, list(config.defenses))
 
 
 def histories(config: Config, piece: Piece) -> Inputs | None:

@@ -4,6 +4,7 @@ from nndefense.report.claims.adaptive import ADAPTIVE_CLAIMS
 from nndefense.report.claims.figures import FIGURE_CLAIMS
 from nndefense.report.claims.judge import Claim
 from nndefense.report.claims.racnn import RACNN_CLAIMS
+from nndefense.report.claims.retrieval import RETRIEVAL_CLAIMS
 from nndefense.report.claims.tables import TABLE_CLAIMS
 from nndefense.report.select import layer_depth
 
@@ -13,4 +14,4 @@ PLAIN_CLAIMS: tuple[Claim, ...] = (
     *sorted(FIGURE_CLAIMS, key=lambda claim: layer_depth(claim.id)[0]),
     *RACNN_CLAIMS,
 )
-CLAIMS = (*PLAIN_CLAIMS, *ADAPTIVE_CLAIMS)
+CLAIMS = (*PLAIN_CLAIMS, *ADAPTIVE_CLAIMS, *RETRIEVAL_CLAIMS)

@@ -118,16 +118,16 @@ def judge(
         accuracies = np.concatenate([resampled_accuracies(correct, seed, resamples), [correct.mean(0)]])
     for claim, found in compared:
         if not found:
-            judged.append(_row(claim, "", 0, None, 0, "not tested"))
+            judged.append(claim_row(claim, "", 0, None, 0, "not tested"))
         for group in dict.fromkeys(one.group for one in found):
             same = [one for one in found if one.group == group]
             effects = [one.statistic(accuracies[:, [place[cell] for cell in one.cells]]) for one in same]
             if len(same) > 1:
                 name = f"{group}: mean of {len(same)}" if group else f"mean of {len(same)}"
-                judged.append(_judged(claim, name, len(same), np.mean(effects, axis=0), n, level))
+                judged.append(judged_row(claim, name, len(same), np.mean(effects, axis=0), n, level))
             for one, effect in zip(same, effects, strict=True):
                 name = f"{group}: {one.label}" if group else one.label
-                judged.append(_judged(claim, name, 1, effect, n, level))
+                judged.append(judged_row(claim, name, 1, effect, n, level))
     return judged
 
 
@@ -146,16 +146,18 @@ COLUMNS = (
 )
 
 
-def _judged(claim: Claim, comparison: str, pooled: int, effect: np.ndarray, n: int, level: float) -> dict[str, Any]:
+def judged_row(claim: Claim, comparison: str, pooled: int, effect: np.ndarray, n: int, level: float) -> dict[str, Any]:
+    """A row of COLUMNS of an effect: its values (resamples + 1,), the last of the sample itself."""
     low, high = np.quantile(effect[:-1], [(1 - level) / 2, (1 + level) / 2])
     # Without this, rounding of 1e-17 around an exact tie would be an effect.
     values = tuple(round(float(value), 9) for value in (effect[-1], low, high))
-    return _row(claim, comparison, pooled, values, n, claim.region.verdict(*values[1:]))
+    return claim_row(claim, comparison, pooled, values, n, claim.region.verdict(*values[1:]))
 
 
-def _row(
+def claim_row(
     claim: Claim, comparison: str, pooled: int, values: tuple[float, float, float] | None, n: int, verdict: str
 ) -> dict[str, Any]:
+    """A row of COLUMNS; values: effect and interval, None for a claim that was not tested."""
     effect, low, high = values or ("", "", "")
     row = (claim.id, claim.where, claim.text, claim.region.text, comparison, pooled, effect, low, high, n, verdict)
     return dict(zip(COLUMNS, row, strict=True))

@@ -73,7 +73,9 @@ PIECE = Training(
     category="Training",
     title="Loss and accuracy of the networks trained in this run",
     varies="network, epoch",
-    shows="On the training images as they are; losses of different methods are sums of different terms.",
+    shows="On the training images, with the noise that some methods add; losses of different methods are sums of "
+    "different terms. Of an embedding, accuracy is the share of images whose nearest other one of the batch is of "
+    "their class.",
     source="nndefense.report.sources:histories",
     attack="",
     settings=(),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nndefense.core.errors import InputError
 from nndefense.core.files import fault, read_csv
 from nndefense.report.claims.catalog import CLAIMS
 from nndefense.report.claims.judge import COLUMNS
@@ -22,8 +23,8 @@ LEGEND = (
     "side; contradicted: on the other side; inconclusive: it has both. On average: that is the mean of several "
     "comparisons, of which single ones say the opposite."
 )
-CLAIMED = {"F": "fig{}", "T": "table{}", "R": "table{}_racnn"}
-_ID = re.compile(r"(?P<kind>[FTR])(?P<number>\d+)[a-z]?\.")
+CLAIMED = {"F": "fig{}", "T": "table{}", "R": "table{}_racnn", "G": "retrievalguard/table"}
+_ID = re.compile(r"(?P<kind>[FTRG])(?P<number>\d+)[a-z]?\.")
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _value(name: str, text: str) -> str | int | float:
 
 
 def piece_of(claim_id: str) -> str | None:
-    """The piece that a claim is about: F6a.aware_lt_pgd -> fig6, T1.x -> table1, R1.x -> table1_racnn; or none."""
+    """The piece that a claim is about: F6a.x -> fig6, R1.x -> table1_racnn, G1.x -> retrievalguard/table; or none."""
     found = _ID.match(claim_id)
     return CLAIMED[found["kind"]].format(found["number"]) if found else None
 
@@ -152,6 +153,18 @@ def caption_of(piece: Mapping[str, str], judged: Sequence[Mapping[str, Any]], ab
 def captions(about: Mapping[str, Any], judged: Sequence[Mapping[str, Any]]) -> dict[str, Caption]:
     """The captions of all figures and tables of a run, by name, in the order of the report."""
     return {piece["name"]: caption_of(piece, judged, about) for piece in about["pieces"]}
+
+
+def piece_at(path: str | Path, names: Iterable[str]) -> str:
+    """The figure or table whose file it is: that of these names which the path ends with, but for its suffix.
+
+    Raises InputError for a path that ends with none.
+    """
+    place = Path(path).with_suffix("")
+    for name in sorted(names, key=len, reverse=True):
+        if place.parts[-len(Path(name).parts) :] == Path(name).parts:
+            return name
+    raise InputError(f"{path}: is no file of a figure or table of this run")
 
 
 def _count(number: int, noun: str) -> str:

@@ -8,6 +8,7 @@ from nndefense.report.claims.adaptive import ADAPTIVE_CLAIMS, outcomes_on
 from nndefense.report.claims.catalog import CLAIMS, PLAIN_CLAIMS
 from nndefense.report.claims.judge import COLUMNS, judge
 from nndefense.report.claims.outcomes import outcomes_of
+from nndefense.report.claims.retrieval import judge_invariance, judge_trade_off
 from nndefense.report.claims.verdicts import claims_latex, claims_markdown
 from nndefense.report.names import Params
 from nndefense.report.piece import TABLE, VOTE, Files, Made, Piece
@@ -29,6 +30,9 @@ class Claims(Piece):
         through = read_outcomes(files.get("through", []), params["root"])
         fewer = outcomes_on(answers, through, params)
         judged += judge(ADAPTIVE_CLAIMS, fewer, params, seed=seed, resamples=params["resamples"])
+        if "families" in params:
+            judged += judge_invariance(dict(zip(params["checked"], files.get("checked", []), strict=True)))
+            judged += judge_trade_off(_families(files, params), seed, params["resamples"])
         about = about_run(params, len(next(iter(outcomes.values()), ())))
         return Made(
             judged,
@@ -36,6 +40,14 @@ class Claims(Piece):
             markdown=claims_markdown(judged, CLAIMS, about),
             latex=claims_latex(judged, CLAIMS, about),
         )
+
+
+def _families(files: Files, params: Params) -> dict[str, dict[float, tuple[str, str]]]:
+    """Answers and certificates of every retrieval by sigma."""
+    found: dict[str, dict[float, tuple[str, str]]] = {}
+    for (name, sigma), *own in zip(params["families"], files["answers"], files["certificates"], strict=True):
+        found.setdefault(name, {})[sigma] = (own[0], own[1])
+    return found
 
 
 def about_run(params: Params, n: int) -> str:

@@ -1,0 +1,85 @@
+"""Draw the gallery of a retrieval task and its queries: other images, at random, also where both are of one set."""
+
+import argparse
+
+import numpy as np
+
+from nndefense.core.command import Job, parser, run
+from nndefense.core.errors import InputError
+from nndefense.core.files import read_json, read_table, write_arrays
+from nndefense.core.progress import Progress
+from nndefense.core.seeds import derive_seed
+from nndefense.core.skipped import check_skipped, usable
+from nndefense.images.description import open_described, read_blocks
+
+
+def read_images(
+    arguments: argparse.Namespace, job: Job, side: str, count: int | None, taken: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Readable images of a side, drawn at random but for the rows `taken`: images, labels, rows."""
+    description = read_json(getattr(arguments, side))
+    labels = read_table(getattr(arguments, f"{side}_manifest"), "label")["label"]
+    place = f"retrieval.tasks.{arguments.task}.{side}"
+    random = np.random.default_rng(derive_seed(arguments.seed, "task", arguments.task, side))
+    free = np.setdiff1d(np.flatnonzero(labels >= 0), taken)
+    if len(free) < (count or 1):
+        raise InputError(f"{place}_count: {count or 'all'} images of {len(free)} that have a label and are not taken")
+    rows = np.sort(random.permutation(free)[:count])
+    blocks, skipped = [], {}
+    with Progress(f"read {description['name']}", len(rows), "images", job.log) as progress:
+        for block, images, bad in read_blocks(open_described(description), rows, 256):
+            blocks.append(images)
+            skipped |= bad
+            progress.advance(block.stop - block.start)
+    job.say(check_skipped(skipped, len(rows), arguments.skip_limit))
+    good = usable(len(rows), skipped)
+    return {"images": np.concatenate(blocks)[good], "labels": labels[rows][good], "rows": rows[good]}
+
+
+def check_classes(arguments: argparse.Namespace) -> None:
+    """Raises InputError where labels of the two sides mean different classes."""
+    gallery, queries = (read_json(path) for path in (arguments.gallery, arguments.queries))
+    if gallery["class_names"] != queries["class_names"]:
+        raise InputError(
+            f"retrieval.tasks.{arguments.task}: {gallery['name']} and {queries['name']} have different classes; "
+            "allowed: two sets of the same classes"
+        )
+
+
+def main(arguments: argparse.Namespace, job: Job) -> None:
+    check_classes(arguments)
+    nothing = np.zeros(0, dtype=np.int64)
+    gallery = read_images(arguments, job, "gallery", arguments.gallery_count, nothing)
+    taken = gallery["rows"] if arguments.same_set else nothing
+    queries = read_images(arguments, job, "queries", arguments.queries_count, taken)
+    if gallery["images"].shape[1:] != queries["images"].shape[1:]:
+        raise InputError(
+            f"retrieval.tasks.{arguments.task}: gallery images are {gallery['images'].shape[1:]}, "
+            f"queries {queries['images'].shape[1:]}; allowed: one size"
+        )
+    known = np.isin(queries["labels"], gallery["labels"])
+    job.say(
+        f"{len(known):,} queries among {len(gallery['labels']):,} images of "
+        f"{len(np.unique(gallery['labels']))} classes; "
+        f"{int((~known).sum())} queries of classes that the gallery lacks are never right"
+    )
+    sides = {"gallery": gallery, "queries": queries}
+    write_arrays(
+        arguments.output, **{f"{side}/{name}": one[name] for side, one in sides.items() for name in sorted(one)}
+    )
+
+
+if __name__ == "__main__":
+    options = parser(__doc__)
+    options.add_argument("--task", required=True, help="its name")
+    options.add_argument("--gallery", required=True, help="set.json of the gallery's image set")
+    options.add_argument("--gallery-manifest", required=True, help="its manifest.parquet")
+    options.add_argument("--gallery-count", type=int, help="images of the gallery (default: all)")
+    options.add_argument("--queries", required=True, help="set.json of the queries' image set")
+    options.add_argument("--queries-manifest", required=True, help="its manifest.parquet")
+    options.add_argument("--queries-count", type=int, help="queries (default: all)")
+    options.add_argument("--same-set", action="store_true", help="both are of one set: no image is in both")
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--skip-limit", type=float, default=0.01, help="largest share of unreadable images")
+    options.add_argument("--output", required=True, help=".npz to write")
+    run(main, options.parse_args())
