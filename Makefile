@@ -20,7 +20,7 @@ demo: $(VENV)/.workflow
 	@echo "  $(BIN)/snakemake results/worst_case.md --cores all --resources gpu=$(GPUS)"
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadscope -q
+	$(BIN)/python -m pytest -n 2 --dist loadscope -q --durations=20
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
