@@ -325,7 +325,12 @@ def test_figure_2_shows_the_query_sets_in_their_order(illustrated):
 
 
 def test_captions_and_pages_are_written(rows, tmp_path):
-    config = load_config(SMALL | {"sizes": [100], "dataset": "A <task> & more"})
+    images, model = SMALL["queries"]["images"], SMALL["target"]
+    guarded = {
+        "tasks": {"near": {"gallery": images, "queries": images}},
+        "embeddings": {"plain": {"model": model, "transform": "none", "sigmas": [0.1]}},
+    }
+    config = load_config(SMALL | {"sizes": [100], "dataset": "A <task> & more", "retrieval": guarded})
     about = about_run(config)
     claims = tmp_path / "judged.csv"
     claims.write_text(format_rows(judge(CLAIMS, outcomes(n=50), PARAMS, resamples=20), JUDGED))
@@ -339,14 +344,17 @@ def test_captions_and_pages_are_written(rows, tmp_path):
         suffixes = ("png", "csv", "pdf") if piece.kind == "figure" else ("md", "csv")
         for suffix in suffixes:
             files.append(tmp_path / f"{piece.name}.{suffix}")
+            files[-1].parent.mkdir(exist_ok=True)
             files[-1].write_text(f"# Title\n\nThe {suffix} of {piece.name}.\n")
-    pages = [tmp_path / "overview.html", tmp_path / "table1.html", tmp_path / "claims.html"]
+    pages = [tmp_path / f"{name}.html" for name in ("overview", "table1", "claims", "retrievalguard/table")]
     done = run("make_pages", claims=claims, about=about, files=files, output=pages)
     assert done.returncode == 0, done.stderr
     text = pages[0].read_text()
     assert "<title>Nearest-neighbour defences on A &lt;task&gt; &amp; more" in text
     assert all(f'<section id="{name}">' in text for name in names)
     assert "The md of table1." in pages[1].read_text()
+    assert "The md of retrievalguard/table." in pages[3].read_text()
+    assert "Certified retrieval" in (tmp_path / "captions" / "retrievalguard" / "fig.rst").read_text()
 
 
 def test_the_readme_lists_every_figure_and_table():
