@@ -61,7 +61,7 @@ def test_radii_of_a_table_are_spread_evenly_with_both_ends():
 def test_the_table_has_every_certificate_and_what_was_attacked(rows_files):
     made = TABLE.make({"rows": rows_files}, PARAMS)
     first, second = made.markdown.split("## ")[1:]
-    assert first.startswith("shapes (20 images), LDA of features, σ = 0.12")
+    assert first.startswith("shapes, LDA of features, 20 vectors in the gallery, σ = 0.12")
     lines = [line for line in second.splitlines() if line.startswith("|")]
     assert lines[0] == "|  | Clean | r = 0 | r = 0.1 | r = 0.25 | r = 0.5 | Mean radius | Abstains |"
     names = [line.split("|")[1].strip() for line in lines[2:]]

@@ -37,9 +37,9 @@ def rows_of(rows: Rows, system: System) -> list[Row]:
 
 
 def system_name(system: System, size: int, params: Params) -> str:
-    """shapes (500 images), LDA of features, σ = 0.25."""
+    """shapes, LDA of features, 500 vectors in the gallery, σ = 0.25."""
     label = params["embedding_labels"].get(system.features, system.features)
-    return f"{system.pool} ({size:,} images), {label}, σ = {system.sigma:g}"
+    return f"{system.pool}, {label}, {size:,} vectors in the gallery, σ = {system.sigma:g}"
 
 
 def certified(rows: Rows, certificate: str) -> list[Row]:

@@ -72,7 +72,7 @@ def draw_retrieval(rows: Rows, params: Params) -> Figure:
         handles += [handle(f"under attack, {RULE_NAMES[rule]}", **look) for rule, look in LINES.items()]
     if len(panels) > len(systems_of(rows)):
         handles += [handle(f"σ = {sigma:g}", **look) for sigma, look in shades.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(3, across + 1), frameon=False, fontsize=TEXT)
+    figure.legend(handles=handles, loc="outside lower center", ncols=across, frameon=False, fontsize=TEXT)
     return figure
 
 
@@ -109,7 +109,8 @@ def _best(names: Mapping[str, str]) -> list[str]:
 def _draw_panel(axes: Axes, panel: Panel) -> None:
     for line, look in panel.lines:
         if line:
-            draw_band(axes, line, "epsilon", opacity=0.08, **look)
+            # Attacks are on fewer queries, and their wide bands would hide those of certificates.
+            draw_band(axes, line, "epsilon", opacity=0.04 if "linestyle" in look else 0.1, **look)
     last = max((row["epsilon"] for line, _ in panel.lines for row in line), default=1.0)
     axes.set_xlim(-0.02 * last, 1.02 * last)
     axes.set_ylim(0, 1)
