@@ -19,7 +19,9 @@ FACTS = {"dataset": "shapes", "seed": 1, "model": "noisy"}
 RADII = [0.0, 0.1, 0.25, 0.5]
 PARAMS = {
     "alpha": 0.001,
-    "certificate_labels": {"linear": "A (Lipschitz)", "cdf": "CDF", "vote": "vote"},
+    # As a job is given them: mappings sorted by key.
+    "certificate_labels": {"cdf": "CDF", "linear": "A (Lipschitz)", "vote": "vote"},
+    "certificates": ["linear", "cdf", "vote"],
     "embedding_labels": {"lda": "LDA of features"},
     "radii": RADII,
 }

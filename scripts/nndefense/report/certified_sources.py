@@ -27,7 +27,9 @@ def retrieval(config: Config, piece: Piece) -> Inputs | None:
         return None
     values = {
         "alpha": section.alpha,
-        "certificate_labels": {name: CERTIFICATES[name].label for name in CERTIFICATES if name in section.certificates},
+        # A list, too: mappings come sorted to the job.
+        "certificates": [name for name in CERTIFICATES if name in section.certificates],
+        "certificate_labels": {name: CERTIFICATES[name].label for name in section.certificates},
         "embedding_labels": {name: one.label or name for name, one in section.embeddings.items()},
         "radii": section.radii,
     }

@@ -67,3 +67,8 @@ def chosen_radii(radii: Sequence[float], most: int = 6) -> list[float]:
     places = sorted(set(radii))
     count = min(most, len(places))
     return [places[round(place * (len(places) - 1) / max(1, count - 1))] for place in range(count)]
+
+
+def certificates_of(params: Params) -> dict[str, str]:
+    """Labels of the certificates by name, weaker ones first."""
+    return {name: params["certificate_labels"][name] for name in params["certificates"]}

@@ -15,6 +15,7 @@ from nndefense.report.guarded import (
     RULE_NAMES,
     System,
     attacked,
+    certificates_of,
     certified,
     read_guarded,
     rows_of,
@@ -51,7 +52,7 @@ class Panel:
 
 def draw_retrieval(rows: Rows, params: Params) -> Figure:
     """Draw all rows: a panel per retrieval, and one per task, embedding and certificate that has several sigmas."""
-    names = params["certificate_labels"]
+    names = certificates_of(params)
     looks, sigmas = looks_of(list(names)), sorted({row["sigma"] for row in rows})
     shades = {sigma: look | {"mfc": "white"} for sigma, look in looks_of(sigmas).items()}
     panels = [_one_system(rows_of(rows, one), one, looks, params) for one in systems_of(rows)]
@@ -93,7 +94,7 @@ def _by_sigma(rows: Rows, shades: Mapping[float, Any], params: Params) -> list[P
         groups.setdefault((one.pool, one.features), []).append(one)
     found = []
     for group in groups.values():
-        for name in _best(params["certificate_labels"]) if len(group) > 1 else []:
+        for name in _best(certificates_of(params)) if len(group) > 1 else []:
             lines = [(certified(rows_of(rows, one), name), shades[one.sigma]) for one in group]
             label = params["certificate_labels"][name]
             found.append(Panel(f"{group[0].pool}: {_label(group[0], params)}, {label}", lines))

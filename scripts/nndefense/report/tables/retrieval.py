@@ -11,6 +11,7 @@ from nndefense.report.guarded import (
     RULE_NAMES,
     System,
     attacked,
+    certificates_of,
     certified,
     chosen_radii,
     clean,
@@ -50,7 +51,7 @@ def lines_of(own: Rows, radii: Sequence[float], params: Params) -> list[list[str
     """Lines of a retrieval: the base model, then either decision with its certificates and its attack."""
     found = [_attack_line(own, BASE, radii)]
     for rule in (MEAN, VOTE):
-        for name, label in params["certificate_labels"].items():
+        for name, label in certificates_of(params).items():
             if rule_of(name) == rule:
                 found.append(_certified_line(own, name, label, radii))
         if attacked(own, rule):
