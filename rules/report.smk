@@ -13,11 +13,6 @@ FIGURES = [piece for piece in PIECES.values() if piece.kind == "figure"]
 TABLES = [piece for piece in PIECES.values() if piece.kind == "table"]
 
 
-def rule_name(piece):
-    """A piece's name within that of its rule."""
-    return piece.name.replace("/", "_")
-
-
 def shown(piece, path):
     """A file of a figure or table that the report shows."""
     written = Path(RESULTS, "captions", f"{piece.name}.rst").absolute()
@@ -51,7 +46,7 @@ for piece in FIGURES:
 
     rule:
         name:
-            f"plot_{rule_name(piece)}"
+            f"plot_{piece.word}"
         input:
             piece_files(piece),
         output:
@@ -75,7 +70,7 @@ for piece in TABLES:
 
     rule:
         name:
-            f"make_{rule_name(piece)}"
+            f"make_{piece.word}"
         input:
             piece_files(piece),
         output:

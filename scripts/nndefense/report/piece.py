@@ -124,6 +124,11 @@ class Piece:
     uses: tuple[str, ...] = ()
 
     @property
+    def word(self) -> str:
+        """Its name without folders, e.g. within that of its rule."""
+        return self.name.replace("/", "_")
+
+    @property
     def heading(self) -> str:
         """fig5 -> Figure 5, table1 -> Table 1, or what it is called."""
         found = re.fullmatch(r"(fig|table)(\d+)", self.name)
