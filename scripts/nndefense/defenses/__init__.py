@@ -6,10 +6,13 @@ DEFENSES = {
     "crop_ensemble": Entry("nndefense.defenses.crop_ensemble:CropEnsemble", "Crop ensemble"),
     "ensemble_training": Entry("nndefense.defenses.retrained:Retrained", "Ensemble adversarial training"),
     "image_quilting": Entry("nndefense.defenses.image_quilting:ImageQuilting", "Image quilting", needs=("patches",)),
+    "jpeg": Entry("nndefense.defenses.jpeg:JPEG", "JPEG"),
     "knn": Entry(
         "nndefense.defenses.neighbors:NearestNeighbors", "Nearest neighbours", needs=("retrieval", "imitation")
     ),
     "logit_pairing": Entry("nndefense.defenses.retrained:Retrained", "ALP"),
+    "low_pass": Entry("nndefense.defenses.low_pass:LowPass", "Low-pass"),
+    "median_filter": Entry("nndefense.defenses.median_filter:MedianFilter", "Median filter"),
     "none": Entry("nndefense.defenses.none:NoDefense", "No defence", needs=("answers",)),
     "racnn": Entry("nndefense.defenses.retrieval_augmented:RetrievalAugmentedNetwork", "RA-CNN"),
     "tv_minimization": Entry("nndefense.defenses.tv_minimization:TVMinimization", "TV minimisation"),
