@@ -10,11 +10,11 @@ little; the table gives the median, the smallest and the largest ratio over the 
 """
 
 import argparse
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from ratios import report
 
 from nndefense.features.extract import FeatureExtractor
 from nndefense.features.layers import default_layers, parse_layer
@@ -102,24 +102,6 @@ def _correlated_rows(count: int, dimension: int) -> np.ndarray:
     spread = 0.997 ** np.arange(dimension)
     mixing = rng.standard_normal((dimension, dimension)) / np.sqrt(dimension)
     return ((rng.standard_normal((count, dimension)) * spread) @ mixing + 3).astype(np.float32)
-
-
-def report(title: str, contenders: dict[str, Callable[[], object]], repeats: int) -> None:
-    """Runs the contenders in turn and prints their time relative to the first one's."""
-    seconds = {name: [] for name in contenders}
-    with torch.inference_mode():
-        for repeat in range(repeats + 1):
-            for name, run in contenders.items():
-                start = time.process_time()
-                run()
-                # The first turn warms caches and is not counted.
-                if repeat:
-                    seconds[name].append(time.process_time() - start)
-    floor = np.array(next(iter(seconds.values())))
-    print(f"\n{title}\n{'':34}{'CPU s':>10}{'ratio':>8}{'min':>8}{'max':>8}")
-    for name, values in seconds.items():
-        ratios = np.array(values) / floor
-        print(f"{name:34}{np.median(values):10.4f}{np.median(ratios):8.3f}{ratios.min():8.3f}{ratios.max():8.3f}")
 
 
 def _options() -> argparse.Namespace:

@@ -10,12 +10,12 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from ratios import report
 
 from nndefense.certificates import CERTIFICATES
 from nndefense.certificates.base import Gallery
@@ -51,10 +51,10 @@ def _embedding(architecture: str) -> Embedding:
 
 def _embeddings(embedding: Embedding, images: np.ndarray, draws: int, batch: int) -> dict[str, Callable[[], object]]:
     floats = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255)
-    ready = torch.rand(batch, *floats.shape[1:])
+    ready = torch.rand(len(images) * draws, *floats.shape[1:])
 
     def bare() -> object:
-        return [embedding(ready) for _ in range(len(images) * draws // batch)]
+        return [embedding(part) for part in ready.split(batch)]
 
     def ours() -> object:
         rows = np.arange(len(images))
@@ -107,26 +107,6 @@ def _peak(options: argparse.Namespace, count: int) -> float:
     words = ["--architecture", options.architecture, "--side", str(options.side), "--batch", str(options.batch)]
     command = [sys.executable, __file__, *words, "--draws", str(count), "--stream"]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
-def report(title: str, contenders: dict[str, Callable[[], object]], repeats: int) -> None:
-    """Runs the contenders in turn and prints their time relative to the first one's."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    with torch.inference_mode():
-        for repeat in range(repeats + 1):
-            for name, run in contenders.items():
-                start = time.process_time()
-                run()
-                # The first turn warms caches and is not counted.
-                if repeat:
-                    seconds[name].append(time.process_time() - start)
-    floor = np.array(next(iter(seconds.values())))
-    print(f"\n{title}\n{'':34}{'CPU s':>10}{'ratio':>8}{'min':>8}{'max':>8}")
-    for name, values in seconds.items():
-        ratios = np.array(values) / floor
-        print(
-            f"{name:34}{np.median(values):10.4f}{np.median(ratios):8.2f}{ratios.min():8.2f}{ratios.max():8.2f}",
-        )
 
 
 def _options() -> argparse.Namespace:

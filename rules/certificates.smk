@@ -9,20 +9,9 @@ Makes: certificates/poisoning/{model}/{layer}/clean.npz   of the votes, for ever
 rule certify_votes:
     input:
         queries="<results>/attacks/clean.npz",
-        neighbors=lambda wildcards: [
-            f"<results>/neighbors/{{model}}/{{layer}}/{pool}/merged/clean.npz"
-            for pool in pools_of(CONFIG, wildcards.layer)
-        ],
-        softmax=lambda wildcards: [
-            f"<results>/softmax/{{model}}/{pool}/{shard}.npy"
-            for pool in pools_of(CONFIG, wildcards.layer)
-            for shard in shards_of(CONFIG, pool)
-        ],
-        weights=lambda wildcards: [
-            f"<results>/softmax/{{model}}/{pool}/{shard}.weights.npy"
-            for pool in pools_of(CONFIG, wildcards.layer)
-            for shard in shards_of(CONFIG, pool)
-        ],
+        neighbors=voting("<results>/neighbors/{model}/{layer}/{pool}/merged/clean.npz"),
+        softmax=voting("<results>/softmax/{model}/{pool}/{shard}.npy"),
+        weights=voting("<results>/softmax/{model}/{pool}/{shard}.weights.npy"),
     output:
         certificates=ensure("<results>/certificates/poisoning/{model}/{layer}/clean.npz", non_empty=True),
     log:

@@ -100,3 +100,16 @@ def system_needs(wildcards):
     """What a defence needs to answer images that are of no pack of this run, so that none of its answers are stored."""
     pack = Pack.parse(f"{CONFIG.base.space}/gray_box/submitted/eps-0")
     return defense_needs(CONFIG, defense_kind(CONFIG, wildcards.defense), pack)
+
+
+def voting(name):
+    """Files of every pool that a layer is evaluated on, and of its shards; name: with {pool}, {shard}, wildcards."""
+
+    def files(wildcards):
+        found = []
+        for pool in pools_of(CONFIG, wildcards.layer):
+            shards = shards_of(CONFIG, pool) if "{shard}" in name else [""]
+            found += [name.format(pool=pool, shard=shard, **wildcards) for shard in shards]
+        return found
+
+    return files

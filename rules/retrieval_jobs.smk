@@ -103,7 +103,8 @@ def guard_job(program, wildcards, **values):
 def breaking_job(program, wildcards):
     """Parameters of a job that attacks a retrieval."""
     attack = CONFIG.retrieval.attack
-    own = {"fresh": attack.certified, "names": CONFIG.retrieval.certificates}
     if program == "attack_retrieval":
         own = {"count": attack.count, "fresh": attack.fresh, "radii": attack.radii}
+    else:
+        own = {"fresh": attack.certified, "names": CONFIG.retrieval.certificates}
     return guard_job(program, wildcards, draws=attack.draws, steps=attack.steps, **own)

@@ -8,20 +8,9 @@ Makes: predictions/{model}/{layer}/{queries}.npz   predicted classes for every p
 rule vote:
     input:
         queries=queries_file,
-        neighbors=lambda wildcards: [
-            f"<results>/neighbors/{{model}}/{{layer}}/{pool}/merged/{{queries}}.npz"
-            for pool in pools_of(CONFIG, wildcards.layer)
-        ],
-        softmax=lambda wildcards: [
-            f"<results>/softmax/{{model}}/{pool}/{shard}.npy"
-            for pool in pools_of(CONFIG, wildcards.layer)
-            for shard in shards_of(CONFIG, pool)
-        ],
-        weights=lambda wildcards: [
-            f"<results>/softmax/{{model}}/{pool}/{shard}.weights.npy"
-            for pool in pools_of(CONFIG, wildcards.layer)
-            for shard in shards_of(CONFIG, pool)
-        ],
+        neighbors=voting("<results>/neighbors/{model}/{layer}/{pool}/merged/{queries}.npz"),
+        softmax=voting("<results>/softmax/{model}/{pool}/{shard}.npy"),
+        weights=voting("<results>/softmax/{model}/{pool}/{shard}.weights.npy"),
     output:
         predictions=ensure("<results>/predictions/{model}/{layer}/{queries}.npz", non_empty=True),
     log:

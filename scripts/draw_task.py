@@ -7,10 +7,8 @@ import numpy as np
 from nndefense.core.command import Job, parser, run
 from nndefense.core.errors import InputError
 from nndefense.core.files import read_json, read_table, write_arrays
-from nndefense.core.progress import Progress
 from nndefense.core.seeds import derive_seed
-from nndefense.core.skipped import check_skipped, usable
-from nndefense.images.description import open_described, read_blocks
+from nndefense.models.pictures import read_rows
 
 
 def read_images(
@@ -25,15 +23,7 @@ def read_images(
     if len(free) < (count or 1):
         raise InputError(f"{place}_count: {count or 'all'} images of {len(free)} that have a label and are not taken")
     rows = np.sort(random.permutation(free)[:count])
-    blocks, skipped = [], {}
-    with Progress(f"read {description['name']}", len(rows), "images", job.log) as progress:
-        for block, images, bad in read_blocks(open_described(description), rows, 256):
-            blocks.append(images)
-            skipped |= bad
-            progress.advance(block.stop - block.start)
-    job.say(check_skipped(skipped, len(rows), arguments.skip_limit))
-    good = usable(len(rows), skipped)
-    return {"images": np.concatenate(blocks)[good], "labels": labels[rows][good], "rows": rows[good]}
+    return read_rows(job, description, labels[rows], rows, arguments.skip_limit)._asdict()
 
 
 def check_classes(arguments: argparse.Namespace) -> None:
