@@ -26,6 +26,7 @@ from nndefense.flow.models import (
     defense_kind,
     defense_options,
     image_targets,
+    method_needs,
     trained_models,
     training_targets,
     used_models,

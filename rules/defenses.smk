@@ -36,7 +36,7 @@ rule evaluate_defense:
         model=lambda wildcards: f"<results>/models/{defending(wildcards)}/model.json",
         weights=lambda wildcards: f"<results>/models/{defending(wildcards)}/weights.safetensors",
         queries=queries_file,
-        needs=lambda wildcards: defense_needs(CONFIG, defense_kind(CONFIG, wildcards.defense), packed(wildcards)).files,
+        needs=lambda wildcards: defense_needs(CONFIG, wildcards.defense, packed(wildcards)).files,
     output:
         predictions=ensure("<results>/predictions/{model}/{defense}/{queries}.npz", non_empty=True),
     log:

@@ -60,6 +60,7 @@ rule make_clean_set:
     input:
         manifest=f"<results>/images/{CONFIG.queries.images}/manifest.parquet",
         description=f"<results>/images/{CONFIG.queries.images}/set.json",
+        without=[],
     output:
         ensure("<results>/attacks/clean.npz", non_empty=True),
     log:
@@ -70,17 +71,10 @@ rule make_clean_set:
         mem_mb=4000,
         runtime=60,
     params:
-        job=job(
-            "make_clean_set",
-            *image_targets(CONFIG, CONFIG.queries.images),
-            classes=CONFIG.classes,
-            count=CONFIG.queries.count,
-            seed=CONFIG.seed,
-            skip_limit=CONFIG.skip_limit,
-        ),
+        job=clean_set_job(CONFIG.queries, "queries"),
     shell:
         "python {params.job} --manifest {input.manifest:q} --description {input.description:q}"
-        " --output {output:q} --log {log:q}"
+        " --without {input.without:q} --output {output:q} --log {log:q}"
 
 
 rule draw_sheet:

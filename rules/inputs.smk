@@ -99,7 +99,7 @@ def deployed_model(wildcards, file):
 def system_needs(wildcards):
     """What a defence needs to answer images that are of no pack of this run, so that none of its answers are stored."""
     pack = Pack.parse(f"{CONFIG.base.space}/gray_box/submitted/eps-0")
-    return defense_needs(CONFIG, defense_kind(CONFIG, wildcards.defense), pack)
+    return defense_needs(CONFIG, wildcards.defense, pack)
 
 
 def voting(name):

@@ -106,7 +106,7 @@ def defending(wildcards):
 def defense_job(wildcards):
     """Parameters of evaluate_defense."""
     kind = defense_kind(CONFIG, wildcards.defense)
-    found = defense_needs(CONFIG, kind, packed(wildcards))
+    found = defense_needs(CONFIG, wildcards.defense, packed(wildcards))
     return job(
         "evaluate_defense",
         *found.targets,

@@ -14,6 +14,7 @@ rule train_model:
         initial=lambda wildcards: descriptions(recipe(wildcards).initial),
         sources=lambda wildcards: descriptions(getattr(recipe(wildcards), "sources", None)),
         weights=starting_weights,
+        clusters=clusters_of,
     output:
         weights=ensure("<results>/models/{model}/weights.safetensors", non_empty=True),
         description=ensure("<results>/models/{model}/model.json", non_empty=True),
@@ -37,7 +38,7 @@ rule train_model:
         job=training_job("train_model"),
     shell:
         "python {params.job} --manifest {input.manifest:q} --images {input.description:q}"
-        " --initial {input.initial:q} --sources {input.sources:q}"
+        " --initial {input.initial:q} --sources {input.sources:q} --clusters {input.clusters:q}"
         " --weights {output.weights:q} --description {output.description:q} --history {output.history:q}"
         " --threads {threads} --gpus {resources.gpu} --log {log:q}"
 

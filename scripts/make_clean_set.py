@@ -1,4 +1,4 @@
-"""Make the clean query set: test images drawn at random, as float pixels in [0, 1], with labels and row ids."""
+"""Make a clean query set: images drawn at random, as float pixels in [0, 1], with labels and row ids."""
 
 import argparse
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from nndefense.core.command import Job, parser, run
 from nndefense.core.errors import InputError
-from nndefense.core.files import read_json, read_table, write_arrays
+from nndefense.core.files import read_arrays, read_json, read_table, write_arrays
 from nndefense.core.seeds import derive_seed
 from nndefense.core.skipped import check_skipped, usable
 from nndefense.images.description import open_described, read_blocks
@@ -18,12 +18,18 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     name = description["name"]
     if labels.min(initial=0) < 0 or labels.max(initial=0) >= arguments.classes:
         raise InputError(
-            f"queries.images {name}: labels are {labels.min()} to {labels.max()}; "
+            f"{arguments.key}.images {name}: labels are {labels.min()} to {labels.max()}; "
             f"allowed: 0 to {arguments.classes - 1} (`classes` is {arguments.classes})"
         )
-    count = min(arguments.count or len(labels), len(labels))
-    rows = np.random.default_rng(derive_seed(arguments.seed, "queries")).permutation(len(labels))[:count]
-    rows.sort()
+    taken = [read_arrays(path, "rows")["rows"] for path in arguments.without]
+    order = np.random.default_rng(derive_seed(arguments.seed, arguments.key)).permutation(len(labels))
+    free = order[~np.isin(order, np.concatenate(taken))] if taken else order
+    if not len(free):
+        raise InputError(
+            f"{arguments.key}.images {name}: all {len(labels)} images are test images; allowed: more images"
+        )
+    count = min(arguments.count or len(free), len(free))
+    rows = np.sort(free[:count])
     blocks, skipped = [], {}
     for _, images, bad in read_blocks(open_described(description), rows, 256):
         blocks.append(images)
@@ -32,7 +38,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     good = usable(count, skipped)
     pixels = np.concatenate(blocks)[good].transpose(0, 3, 1, 2).astype(np.float32) / 255
     missing = arguments.classes - len(np.unique(labels[rows]))
-    job.say(f"{len(good):,} queries of {name}, {missing} classes without any")
+    job.say(f"{len(good):,} {arguments.key} of {name}, {missing} classes without any")
     write_arrays(
         arguments.output,
         labels=labels[rows[good]],
@@ -47,6 +53,8 @@ if __name__ == "__main__":
     options.add_argument("--description", required=True, help="set.json of the test set")
     options.add_argument("--classes", type=int, required=True, help="number of classes")
     options.add_argument("--count", type=int, help="how many images (default: all)")
+    options.add_argument("--key", default="queries", help="section of the configuration, enters the seed")
+    options.add_argument("--without", nargs="*", default=[], help="query sets of the same images to leave out, .npz")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--skip-limit", type=float, default=0.01, help="largest share of unreadable images")
     options.add_argument("--output", required=True, help=".npz to write")

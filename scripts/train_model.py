@@ -8,7 +8,8 @@ import json
 from typing import Any
 
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_json
+from nndefense.core.errors import InputError
+from nndefense.core.files import file_sha256, read_json
 from nndefense.core.fingerprint import fingerprint
 from nndefense.core.registry import make
 from nndefense.core.seeds import derive_seed
@@ -40,15 +41,42 @@ def make_method(recipe: dict[str, Any]) -> Any:
     return None if recipe["method"] == "standard" else make("method", TRAINING, recipe["method"], own)
 
 
-def method_options(arguments: argparse.Namespace, method: Any, labels: Any, device: str) -> dict[str, Any]:
-    """What training minimises, and the images of its batches where the method chooses them."""
+def needs(recipe: dict[str, Any]) -> tuple[str, ...]:
+    """What the recipe's method cannot do without, files of which are arguments of the same name."""
+    return TRAINING[recipe["method"]].needs if recipe["method"] in TRAINING else ()
+
+
+def check_needs(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
+    """Raises InputError unless there is one file of everything that the method needs."""
+    for need in needs(recipe):
+        files = getattr(arguments, need)
+        if len(files) != 1:
+            key = f"models.{arguments.name}.train.method"
+            raise InputError(f"{key}: {recipe['method']} needs one file of {need} (--{need}), got {len(files)}")
+
+
+def read_needs(arguments: argparse.Namespace, recipe: dict[str, Any], method: Any, pictures: Any) -> dict[str, Any]:
+    """What the method needs, of the training images, by the name of the need."""
+    return {
+        need: getattr(method, f"read_{need}")(getattr(arguments, need)[0], pictures.rows, pictures.labels)
+        for need in needs(recipe)
+    }
+
+
+def method_options(
+    arguments: argparse.Namespace, method: Any, labels: Any, device: str, **needed: Any
+) -> dict[str, Any]:
+    """What training minimises, and the images of its batches where the method chooses them.
+
+    needed: of `read_needs`.
+    """
     from nndefense.models.build import freeze
     from nndefense.models.checkpoint import open_checkpoint
 
     if method is None:
         return {}
     sources = [freeze(open_checkpoint(path)[0]).to(device) for path in arguments.sources]
-    found = {"objective": method.objective(sources)}
+    found = {"objective": method.objective(sources, **needed)}
     return found | ({"batches": method.batches(labels)} if hasattr(method, "batches") else {})
 
 
@@ -59,6 +87,7 @@ def decisive(arguments: argparse.Namespace, settings: dict[str, Any], device: st
     return {
         "code": fingerprint(__file__, targets),
         "device": device,
+        "needs": [file_sha256(path) for need in needs(settings["train"]) for path in getattr(arguments, need)],
         "models": [read_json(path)["weights_sha256"] for path in [*arguments.initial, *arguments.sources]],
         "settings": [arguments.name, arguments.classes, arguments.seed, arguments.threads, settings],
     }
@@ -69,6 +98,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     settings = json.loads(arguments.model)
     recipe = settings["train"]
     method = make_method(recipe)
+    check_needs(arguments, recipe)
     pictures = read_pictures(
         job,
         arguments.images,
@@ -81,6 +111,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     outputs = getattr(method, "dimensions", arguments.classes)
     model = initial_model(arguments, settings, outputs, derive_seed(arguments.seed, "train", arguments.name))
     model.classes = None if hasattr(method, "dimensions") else outputs
+    needed = read_needs(arguments, recipe, method, pictures)
     history = run_training(
         arguments,
         job,
@@ -89,7 +120,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
         recipe,
         decisive(arguments, settings, device),
         device,
-        **method_options(arguments, method, pictures.labels, device),
+        **method_options(arguments, method, pictures.labels, device, **needed),
     )
     count = len(pictures.images)
     provenance = {"trained_on": recipe["images"], "images": count, "recipe": recipe, "history": history}
@@ -105,6 +136,7 @@ if __name__ == "__main__":
     options.add_argument("--images", required=True, help="set.json of the training set")
     options.add_argument("--initial", nargs="*", default=[], help="model.json of the model to start from")
     options.add_argument("--sources", nargs="*", default=[], help="model.json of models that attack in training")
+    options.add_argument("--clusters", nargs="*", default=[], help=".npz of clusters of the training images")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--skip-limit", type=float, default=0.01, help="largest share of unreadable images")
     options.add_argument("--weights", required=True, help="safetensors to write")

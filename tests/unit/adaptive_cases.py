@@ -59,6 +59,9 @@ class Fake:
     def softened(self, temperature):
         return self
 
+    def unrolled(self):
+        return self
+
     def probabilities(self, images, *, rows, seed):
         shares = self.shares(images, rows, seed)
         self.asked += zip(rows.tolist(), images.clone(), shares, [seed] * len(rows), strict=True)

@@ -128,9 +128,9 @@ def test_a_white_box_and_no_surrogate_are_fine():
 @pytest.mark.parametrize(
     ("defenses", "expected"),
     [
-        ({"magic": {}}, "defenses: 'magic' is unknown; allowed: crop_ensemble, ensemble_training"),
-        ({"none": {}}, "defenses: 'none' is unknown; allowed: crop_ensemble"),
-        ({"mine": {"kind": "knn"}}, "defenses.mine.kind: 'knn' is not allowed; allowed: crop_ensemble"),
+        ({"magic": {}}, "defenses: 'magic' is unknown; allowed: cluster_training, crop_ensemble"),
+        ({"none": {}}, "defenses: 'none' is unknown; allowed: cluster_training"),
+        ({"mine": {"kind": "knn"}}, "defenses.mine.kind: 'knn' is not allowed; allowed: cluster_training"),
         ({"none": {"kind": "crop_ensemble"}}, "defenses: 'none' is the name of something else"),
         ({"conv_4_1": {"kind": "crop_ensemble"}}, "defenses: 'conv_4_1' is the name of something else"),
         ({"a-b": {"kind": "crop_ensemble"}}, "defenses: 'a-b' is not allowed as a name; allowed: text of the form"),

@@ -151,7 +151,7 @@ def test_parsing_the_workflow_imports_nothing_heavy():
 
 def test_every_rule_has_a_script_of_its_name():
     text = "\n".join(file.read_text() for file in (ROOT / "rules").glob("*.smk"))
-    used = set(re.findall(r'(?:job|training_job|attack_job|extraction)\(\s*"(\w+)"', text))
+    used = set(re.findall(r'(?:job|training_job|attack_job|extraction|answering)\(\s*"(\w+)"', text))
     assert set(re.findall(r"^rule (\w+):", text, re.M)) <= used
     assert used == {path.stem for path in SCRIPTS.glob("*.py")} - NO_RULE
 

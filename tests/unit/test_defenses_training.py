@@ -348,7 +348,7 @@ def test_trained_network_resists_where_a_plain_one_falls(method, plainly_trained
         ("ensemble_training", {"attack_steps": 2}, "no option 'attack_steps'; allowed: epsilon, attack"),
         ("logit_pairing", {"attack_steps": 0}, "attack_steps is 0"),
         ("logit_pairing", {"pairing_weight": -1}, "pairing_weight is -1; allowed: a number >= 0"),
-        ("magic", {}, "method 'magic' is unknown; allowed: ensemble_training, gaussian_noise, logit_pairing, metric"),
+        ("magic", {}, "method 'magic' is unknown; allowed: clustered, ensemble_training, gaussian_noise, logit"),
     ],
 )
 def test_options_out_of_range_are_refused(name, options, message):

@@ -16,12 +16,15 @@ from nndefense.flow.databases import attacker_shards, databases_of, shards_of
 from nndefense.flow.models import ancestors, architecture_targets, curves, trained_models, training_targets
 from nndefense.flow.needs import NEEDS, attack_needs, defense_needs
 from nndefense.flow.queries import (
+    attacked_defenses,
     attacked_model,
     aware_packs,
     base_packs,
+    compared_packs,
     defense_packs,
     file_of,
     linf_packs,
+    listed_defenses,
     made_packs,
     neighbor_packs,
     packs_under,
@@ -29,6 +32,7 @@ from nndefense.flow.queries import (
     undefended_packs,
 )
 from nndefense.flow.rows import all_files, defense_files, system_files
+from nndefense.report.pieces import load_piece
 
 ROOT = Path(__file__).resolve().parents[2]
 RAW = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -44,7 +48,9 @@ def configured(**recipes):
     config["models"] = {name: config["models"][name] for name in ("resnet20", "resnet14")}
     config["defenses"] = {}
     config["attacks"].pop("linf", None)
-    config.pop("retrieval", None)
+    config["attacks"]["adaptive"].pop("defenses", None)
+    for section in ("dictionaries", "retrieval", "validation"):
+        config.pop(section, None)
     for name, recipe in recipes.items():
         config["models"][name] = {"architecture": "cifar_resnet20", "train": {"images": "shapes_train", **recipe}}
     return config
@@ -147,7 +153,7 @@ def test_answers_are_there_where_extraction_made_them():
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ({"method": "magic"}, "models.mine.train.method: 'magic' is not allowed; allowed: standard, ensemble_training"),
+        ({"method": "magic"}, "models.mine.train.method: 'magic' is not allowed; allowed: standard, clustered"),
         ({**ENSEMBLE, "sources": ["vgg"]}, "models.mine.train.sources: 'vgg' is unknown; allowed: resnet20, resnet14"),
         ({**ENSEMBLE, "sources": ["mine"]}, "models.mine.train: a model cannot be trained from itself (mine -> mine)"),
         ({**ENSEMBLE, "sources": ["other"]}, "a model cannot be trained from itself (mine -> other -> mine)"),
@@ -199,3 +205,25 @@ def test_curves_are_of_the_networks_in_use():
     assert curves(load_config(raw)) == ["resnet20", "resnet14"]
     raw["defenses"]["ensemble_training"] = {"model": "ensemble"}
     assert curves(load_config(raw)) == ["resnet20", "resnet14", "ensemble"]
+
+
+def test_ablations_stand_where_they_are_compared_and_nowhere_else():
+    listed = listed_defenses(CONFIG)
+    assert "srd" in listed
+    assert [name for name in CONFIG.defenses if name not in listed] == [
+        "srd_robust", "srd_oracle", "srd_random", "srd_whole", "srd_resnet14", "resnet14",
+    ]  # fmt: skip
+    compared = compared_packs(CONFIG, "srd_whole")
+    assert set(defense_packs(CONFIG, "srd_whole")) == set(compared)
+    assert set(defense_packs(CONFIG, "srd")) > set(compared_packs(CONFIG, "srd"))
+    assert not any(pack.threat and pack.threat.box == "black_box" for pack in defense_packs(CONFIG, "srd_whole"))
+    # Another classifier is attacked itself.
+    assert [str(pack) for pack in defense_packs(CONFIG, "srd_resnet14")] == [
+        "clean", "raw01/gray_box-srd_resnet14/pgd/eps-0.06",
+    ]  # fmt: skip
+    files = [path for paths in load_piece("table2").files(CONFIG).values() for path in paths]
+    assert any("/srd/" in path for path in files)
+    assert not any("/srd_" in path for path in files)
+    raw = copy.deepcopy(RAW)
+    raw["attacks"]["adaptive"]["defenses"] = None
+    assert attacked_defenses(load_config(raw)) == ["none", "knn", *listed]

@@ -43,7 +43,9 @@ class Workplace:
         write_table(folder / "manifest.parquet", manifest)
         write_json(folder / "set.json", describe_set("train", options, image_set, manifest["source"]))
 
-    def train(self, name: str, *, initial: tuple[str, ...] = (), sources: tuple[str, ...] = (), **recipe) -> str:
+    def train(
+        self, name: str, *, initial: tuple[str, ...] = (), sources: tuple[str, ...] = (), clusters=(), **recipe
+    ) -> str:
         """Run the script; its log."""
         settings = {"architecture": "cifar_resnet8", "mean": [0.5] * 3, "std": [0.25] * 3, "train": RECIPE | recipe}
         output = self.folder / name
@@ -56,6 +58,7 @@ class Workplace:
             images=str(self.folder / "set.json"),
             initial=[str(self.folder / one / "model.json") for one in initial],
             sources=[str(self.folder / one / "model.json") for one in sources],
+            clusters=[str(self.folder / one) for one in clusters],
             seed=1,
             skip_limit=0.0,
             threads=1,

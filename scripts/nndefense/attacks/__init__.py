@@ -14,6 +14,8 @@ ATTACKS = {
     "soft_retrieval": Entry("nndefense.attacks.soft_retrieval:SoftRetrieval", "Soft retrieval", balls=L2),
     "guide_samples": Entry("nndefense.attacks.guide_samples:GuideSamples", "Guide samples", balls=L2),
     "feature_matching": Entry("nndefense.attacks.feature_matching:FeatureMatching", "Feature matching", balls=L2),
+    "bpda": Entry("nndefense.attacks.bpda:StraightThrough", "BPDA", balls=L2),
+    "unrolled": Entry("nndefense.attacks.bpda:Unrolled", "Unrolled", balls=L2),
     "square": Entry("nndefense.attacks.square:Square", "Square", balls=L2),
     # Through a network.
     "cw": Entry("nndefense.attacks.cw:CW", "CW-L2", needs=("direction",), balls=L2),

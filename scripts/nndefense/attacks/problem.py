@@ -55,6 +55,10 @@ class Bare:
         """Itself: there is nothing to soften."""
         return self
 
+    def unrolled(self) -> "Bare":
+        """Itself: there is nothing to unroll."""
+        return self
+
     def embed(self, images: Tensor, **_: Any) -> Tensor:
         """Class probabilities (B, C), differentiable."""
         return self.model(images).float().softmax(dim=1)

@@ -5,6 +5,7 @@ from typing import Any
 from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
 from nndefense.config.attacks import AWARE
 from nndefense.config.base import known
+from nndefense.config.checks_dictionaries import check_dictionaries, check_tuning
 from nndefense.config.checks_retrieval import check_embeddings, check_retrieval
 from nndefense.config.models import RETRIEVAL, Model, Recipe
 from nndefense.config.sections import Config
@@ -26,6 +27,8 @@ def check(config: Config) -> None:
     _check_adaptive(config)
     _check_white_box(config)
     _check_defenses(config)
+    check_tuning(config)
+    check_dictionaries(config)
     check_embeddings(config)
     check_retrieval(config)
     _check_base(config)

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 from pydantic import Field
 
 from nndefense.config.base import Name, Section, Several, registered, union_of, variant
-from nndefense.core.options import Count, read_options
+from nndefense.core.options import Count, Share, read_options
 from nndefense.images import KINDS
 
 
@@ -48,6 +48,20 @@ class Queries(Section):
 
     images: str = Field(description="The image set they come from.")
     count: Count | None = Field(1000, description="How many, drawn at random with the seed (null = all).")
+
+
+class Validation(Section):
+    """Labelled images that options of defences are chosen on (`defenses.*.tune`); never those of `queries`."""
+
+    images: str = Field(
+        description="The image set that they are drawn from; it may be that of `queries`, without its images."
+    )
+    count: Count = Field(1000, description="How many, drawn at random with the seed.")
+    loss: Share = Field(
+        0.05,
+        description="Clean accuracy (0 to 1) that a choice may cost against no defence: the upper end of its one-sided "
+        "95 % interval on these images.",
+    )
 
 
 Sizes = Annotated[list[Count], *Several]

@@ -8,7 +8,7 @@ from nndefense.config.base import Distinct, Name, Section, Text, registered, uni
 from nndefense.core.options import Count, NotNegative, Positive
 from nndefense.defenses import TRAINING
 
-STANDARD, RETRIEVAL, METRIC = "standard", "retrieval_augmented", "metric_learning"
+STANDARD, RETRIEVAL, METRIC, CLUSTERED = "standard", "retrieval_augmented", "metric_learning", "clustered"
 # What the workflow hands over to a method besides its options.
 HANDED = {
     "ensemble_training": {
@@ -33,7 +33,8 @@ class Recipe(Section):
         STANDARD,
         description="`standard`; `ensemble_training`, also on one-step adversarial images of several models (Tramèr et "
         "al. 2018); `logit_pairing`, also on PGD images, whose logits shall be those of the image (Kannan et al. "
-        "2018); `gaussian_noise`, on images with noise (Cohen et al. 2019); `metric_learning`, an embedding; "
+        "2018); `clustered`, on PGD images, whose latents shall be where clusters of clean ones are (Silva et al. "
+        "2022); `gaussian_noise`, on images with noise (Cohen et al. 2019); `metric_learning`, an embedding; "
         "`retrieval_augmented`.",
     )
     images: str = Field(description="The image set to train on.")

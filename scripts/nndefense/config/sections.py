@@ -7,7 +7,8 @@ from pydantic import Field
 from nndefense.config.attacks import Attacks
 from nndefense.config.base import Distinct, Name, Section, Several, Text, flat
 from nndefense.config.defenses import Defenses
-from nndefense.config.images import ImageSet, Patches, Pool, Queries, Sizes
+from nndefense.config.dictionaries import Dictionaries
+from nndefense.config.images import ImageSet, Patches, Pool, Queries, Sizes, Validation
 from nndefense.config.models import Model
 from nndefense.config.retrieval import Retrieval
 from nndefense.core.options import Count, Share, Whole
@@ -163,6 +164,12 @@ class Config(Section):
     )
     patches: Patches | None = Field(
         None, description="Patches that image quilting puts images together from. null for none."
+    )
+    validation: Validation | None = Field(
+        None, description="Images that options of defences are chosen on. null for none."
+    )
+    dictionaries: Dictionaries | None = Field(
+        None, description="Semantic reconstruction dictionaries, which the defence `srd` purifies by. null for none."
     )
     retrieval: Retrieval | None = Field(
         None, description="Smoothed nearest-neighbour retrieval with certificates (RetrievalGuard). null for none."

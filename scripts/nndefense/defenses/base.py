@@ -42,7 +42,10 @@ class Defense(Options):
         Raises:
             InputError: something that the defence needs is missing.
         """
-        return Bound(self, model, self.prepare(context or {}))
+        context = context or {}
+        # Options that were chosen on validation images.
+        own = replace(self, **context.get("tuned", {}))
+        return Bound(own, model, own.prepare(context))
 
     def prepare(self, context: Context) -> Context:
         """Called by `bind`: the place to check the context, and to add what is made from it once for all batches."""
@@ -136,6 +139,12 @@ class Bound:
         if all(one.name != "temperature" for one in fields(self.defense)):
             return self
         return replace(self, defense=replace(self.defense, temperature=temperature))
+
+    def unrolled(self) -> "Bound":
+        """The same defence, whose surrogate differentiates a fixed number of iterations; itself where it has none."""
+        if all(one.name != "unrolled" for one in fields(self.defense)):
+            return self
+        return replace(self, context={**self.context, "unroll": True})
 
     def embed(
         self,

@@ -7,8 +7,9 @@ from pydantic import Field
 from torch import Tensor
 
 from nndefense.core.options import NotNegative
-from nndefense.defenses.base import Context, Purifier, like_format
+from nndefense.defenses.base import Context, Model, Purifier, like_format
 from nndefense.dictionaries.comparators import low_band
+from nndefense.dictionaries.split import split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,3 +20,7 @@ class LowPass(Purifier):
 
     def transform(self, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
         return like_format(low_band(images, self.weight), images)
+
+    def differentiable(self, model: Model, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
+        # The filter is linear: no attacker takes it for the identity.
+        return model(like_format(split(images, self.weight)[0].clamp(0, 1), images))

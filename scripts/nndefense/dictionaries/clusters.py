@@ -194,6 +194,33 @@ def choose_cluster(
     return _distances(latents, means, precisions).argmin(axis=1)
 
 
+def true_clusters(
+    latents: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    means: NDArray[np.floating],
+    classes: NDArray[np.integer],
+) -> NDArray[np.int64]:
+    """The nearest cluster of each image among those of its own class, (n,) int64.
+
+    Args:
+        latents: (n, D).
+        labels: (n,), classes that have clusters.
+        means: (K, D) of the clusters.
+        classes: (K,) of the clusters.
+
+    Raises:
+        InputError: a class without clusters.
+    """
+    chosen = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        places = np.flatnonzero(classes == label)
+        if not len(places):
+            raise InputError(f"class {label} has no clusters; allowed: {', '.join(map(str, np.unique(classes)))}")
+        own = labels == label
+        chosen[own] = places[choose_cluster(latents[own], means[places])]
+    return chosen
+
+
 def _distances(
     latents: NDArray[np.floating], means: NDArray[np.floating], precisions: NDArray[np.float64]
 ) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nndefense.core.errors import InputError
-from nndefense.core.files import fault, read_array, read_arrays
+from nndefense.core.files import fault, read_array, read_arrays, read_json
 from nndefense.core.seeds import derive_seed
 
 Files = Sequence[str]
@@ -98,6 +98,12 @@ def read_answers(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
 def read_patches(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
     """`patches`: (N, size * size * 3) uint8."""
     return {"patches": read_array(files[0])[0]}
+
+
+def read_tuned(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
+    """`tuned`: an option of the defence that was chosen on validation images, and its value."""
+    chosen = read_json(files[0])
+    return {"tuned": {chosen["option"]: chosen["value"]}}
 
 
 def read_direction(files: Files, facts: Facts, network: Any) -> dict[str, Any]:

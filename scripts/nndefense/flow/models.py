@@ -33,6 +33,7 @@ def ancestors(config: Config, models: Iterable[str]) -> list[str]:
 def curves(config: Config) -> list[str]:
     """Models trained for this run: those whose histories figure `training` shows."""
     asked = [one.model for one in config.defenses.values() if one.model]
+    asked += [one.chooser for one in config.defenses.values() if getattr(one, "chooser", None)]
     asked += [one.model for one in config.retrieval.embeddings.values()] if config.retrieval else []
     return [name for name in ancestors(config, [*used_models(config), *asked]) if config.models[name].train]
 
@@ -50,6 +51,12 @@ def architecture_targets(config: Config, *models: str) -> list[str]:
 def image_targets(config: Config, *sets: str) -> list[str]:
     """Registry targets of the kinds of image sets, and of those that they are parts of."""
     return sorted({KINDS[kind].target for name in sets for kind in config.images[name].kinds})
+
+
+def method_needs(config: Config, model: str) -> tuple[str, ...]:
+    """What a model's way to train asks for besides images and networks."""
+    recipe = config.models[model].train
+    return TRAINING[recipe.method].needs if recipe and recipe.method in TRAINING else ()
 
 
 def training_targets(config: Config, model: str) -> list[str]:

@@ -14,20 +14,28 @@ from nndefense.config import Config
 from nndefense.core.registry import Entry
 from nndefense.defenses import DEFENSES
 from nndefense.flow.databases import attacker_shards, databases_of
+from nndefense.flow.dictionaries import CLUSTERS, DICTIONARIES, ORACLE, dictionary_model, tuned_by, tuned_file
 from nndefense.flow.models import defense_kind
 from nndefense.flow.queries import attacked_defense, file_of, method_options, neighbor_packs
 
 CONTEXT = "nndefense.evaluation.context"
 READERS = "nndefense.evaluation.readers"
+PURIFYING = "nndefense.evaluation.purifying"
+TUNED = "tuned"
 
 
 @dataclass(frozen=True)
 class Case:
-    """The job that something is needed for: a pack of query sets that is attacked (by an attacker) or answered."""
+    """The job that something is needed for: a pack of query sets that is attacked (by an attacker) or answered.
+
+    Attributes:
+        defense: the name of the one that is attacked, or that answers.
+    """
 
     config: Config
     pack: Pack
     attacking: bool = False
+    defense: str | None = None
 
 
 @dataclass(frozen=True)
@@ -125,16 +133,35 @@ def _imitation_facts(case: Case) -> dict[str, Any]:
     }
 
 
+def _dictionaries(case: Case) -> list[str]:
+    chooser = case.config.defenses[case.defense].chooser or dictionary_model(case.config)
+    model = [f"<results>/models/{chooser}/{file}" for file in ("model.json", "weights.safetensors")]
+    return [CLUSTERS, DICTIONARIES, *model]
+
+
+def _oracle(case: Case) -> list[str]:
+    return [ORACLE] if case.config.defenses[case.defense].choice == "oracle" else []
+
+
+def _tuned(case: Case) -> list[str]:
+    source = tuned_by(case.config, case.defense)
+    return [tuned_file(source)] if source else []
+
+
 NEEDS = {
     "answers": Need(f"{CONTEXT}:read_answers", _answers),
+    "dictionaries": Need(f"{PURIFYING}:read_dictionaries", _dictionaries),
     "direction": Need(f"{CONTEXT}:read_direction", _direction),
     "encoder": Need(f"{READERS}:read_encoder", _encoder, _encoder_facts),
     "imitation": Need(f"{READERS}:read_imitation", _imitation, _imitation_facts),
     "knowledge": Need(f"{CONTEXT}:read_knowledge", _knowledge),
     "neighbor_images": Need(f"{READERS}:read_neighbor_images", _neighbor_images),
+    "oracle": Need(f"{PURIFYING}:read_oracle", _oracle),
     "patches": Need(f"{CONTEXT}:read_patches", _patches),
     "surrogates": Need(f"{READERS}:read_surrogates", _surrogates),
     "retrieval": Need(f"{READERS}:read_retrieval", _retrieval),
+    # Of every defence, without being told.
+    TUNED: Need(f"{CONTEXT}:read_tuned", _tuned),
 }
 
 
@@ -152,11 +179,16 @@ class Needed:
     targets: list[str]
 
 
-def needed(config: Config, pack: Pack, *entries: Entry, attacking: bool = False) -> Needed:
-    """What the components of these registry entries need for a pack, to attack it or to answer it."""
-    case, roles, files, facts = Case(config, pack, attacking), [], [], {}
-    names = list(dict.fromkeys(name for entry in entries for name in entry.needs))
-    for name in names:
+def needed(
+    config: Config, pack: Pack, *entries: Entry, defense: str | None, attacking: bool = False, tuned: bool = True
+) -> Needed:
+    """What the components of these registry entries need for a pack, to attack a defence or to answer by it.
+
+    tuned: whether an option that is chosen on validation images is to be known.
+    """
+    case, roles, files, facts = Case(config, pack, attacking, defense), [], [], {}
+    names = [*(name for entry in entries for name in entry.needs), *([TUNED] if tuned else [])]
+    for name in dict.fromkeys(names):
         paths = NEEDS[name].files(case)
         roles += [name] * len(paths)
         files += paths
@@ -174,9 +206,9 @@ def attack_needs(config: Config, pack: Pack) -> Needed:
     attacked = attacked_defense(config, pack.threat)
     if attacked not in (None, NO_DEFENSE):
         entries.append(DEFENSES[defense_kind(config, attacked)])
-    return needed(config, pack, *entries, attacking=True)
+    return needed(config, pack, *entries, defense=attacked, attacking=True)
 
 
-def defense_needs(config: Config, kind: str, pack: Pack = CLEAN) -> Needed:
-    """What a defence needs to answer a pack."""
-    return needed(config, pack, DEFENSES[kind])
+def defense_needs(config: Config, defense: str, pack: Pack = CLEAN, *, tuned: bool = True) -> Needed:
+    """What a defence needs to answer a pack; tuned: as of `needed`."""
+    return needed(config, pack, DEFENSES[defense_kind(config, defense)], defense=defense, tuned=tuned)

@@ -9,6 +9,7 @@ from nndefense.axes.queries import CLEAN, WORST, Pack
 from nndefense.axes.threat import ADAPTIVE, AttackDatabase, Threat
 from nndefense.config import Config
 from nndefense.flow.databases import databases_of
+from nndefense.flow.dictionaries import attacks_through, compared_defenses
 
 
 def base_ball(config: Config) -> Ball:
@@ -70,17 +71,24 @@ def attacked_defenses(config: Config) -> list[str]:
     adaptive = config.attacks.adaptive
     if adaptive is None:
         return []
-    return [NO_DEFENSE, NEIGHBORS, *config.defenses] if adaptive.defenses is None else list(adaptive.defenses)
+    every = [NO_DEFENSE, NEIGHBORS, *listed_defenses(config)]
+    return every if adaptive.defenses is None else list(adaptive.defenses)
+
+
+def listed_defenses(config: Config) -> list[str]:
+    """Defences besides the nearest neighbours that are no ablations of others."""
+    return [name for name, one in config.defenses.items() if not one.ablation]
 
 
 def through_packs(config: Config, defense: str) -> list[Pack]:
     """Query sets of every attack that goes through a defence, alone, where the configuration wants them in full.
 
-    Through the nearest neighbours also those of an attacker who has another database, at the base budget.
+    Those that section `dictionaries` compares defences by come with them. Through the nearest neighbours there are also
+    those of an attacker who has another database, at the base budget.
     """
-    adaptive = config.attacks.adaptive
+    adaptive, compared = config.attacks.adaptive, compared_through(config, defense)
     if adaptive is None or defense not in adaptive.full:
-        return []
+        return compared
     ball, threat = base_ball(config), Threat(ADAPTIVE, defense)
     found = [Pack(ball, threat, attack, epsilons) for attack in adaptive.methods for epsilons in adaptive.packs]
     if defense == NEIGHBORS:
@@ -92,7 +100,37 @@ def through_packs(config: Config, defense: str) -> list[Pack]:
             for knows in adaptive.knowledge
             for one in (None, *foreign)
         ]
-    return found
+    return list(dict.fromkeys([*found, *compared]))
+
+
+def compared_through(config: Config, defense: str) -> list[Pack]:
+    """Query sets of attacks through a defence that section `dictionaries` compares; none for others."""
+    threat = Threat(ADAPTIVE, defense)
+    return [
+        Pack(base_ball(config), threat, attack, epsilons)
+        for attack in attacks_through(config, defense)
+        for epsilons in config.dictionaries.packs
+    ]
+
+
+def compared_gray(config: Config, defense: str) -> list[Pack]:
+    """Query sets attacked through the target that section `dictionaries` compares a defence on; none for others."""
+    if defense not in compared_defenses(config):
+        return []
+    wanted, gray = config.dictionaries.values, Threat("gray_box")
+    groups = [tuple(one for one in epsilons if one in wanted) for epsilons in config.attacks.packs]
+    return [
+        Pack(base_ball(config), gray, attack, epsilons)
+        for attack in unaware_attacks(config)
+        for epsilons in groups
+        if epsilons
+    ]
+
+
+def compared_packs(config: Config, defense: str) -> list[Pack]:
+    """Query sets that section `dictionaries` compares a defence on, the clean one first; none for others."""
+    found = [*compared_gray(config, defense), *compared_through(config, defense)]
+    return [CLEAN, *found] if found else []
 
 
 def other_databases(config: Config) -> list[AttackDatabase]:
@@ -110,6 +148,11 @@ def worst_packs(config: Config, defense: str) -> list[Pack]:
         return []
     threat = Threat(ADAPTIVE, defense)
     return [Pack(base_ball(config), threat, WORST, epsilons) for epsilons in config.attacks.adaptive.packs]
+
+
+def shown_pack(config: Config) -> Pack:
+    """Attacked images of which some are shown purified."""
+    return Pack(base_ball(config), Threat("gray_box"), config.base.attack, (config.base.epsilon,))
 
 
 def neighbor_packs(config: Config, layer: str) -> list[Pack]:
@@ -181,11 +224,12 @@ def linf_packs(config: Config, defense: str | None = None) -> list[Pack]:
 
 def defense_packs(config: Config, defense: str) -> list[Pack]:
     """Query sets that a defence without a database is evaluated on."""
-    found = [*base_packs(config), *own_packs(config, defense)]
+    plain = [CLEAN] if config.defenses[defense].ablation else base_packs(config)
+    found = [*plain, *own_packs(config, defense), *compared_gray(config, defense)]
     found += [*transfer_packs(config, defense), *through_packs(config, defense), *worst_packs(config, defense)]
     if config.attacks.linf and defense in config.attacks.linf.defenses:
         found += [*linf_packs(config), *linf_packs(config, defense)]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def undefended_packs(config: Config) -> list[Pack]:
@@ -218,7 +262,8 @@ def method_options(config: Config, ball: Ball, threat: Threat, attack: str) -> d
     attacks = config.attacks
     methods = attacks.linf.methods if ball == LINF and attacks.linf else attacks.methods
     if threat.box == ADAPTIVE and attacks.adaptive:
-        methods = attacks.adaptive.methods
+        through = config.dictionaries.attacks if config.dictionaries else {}
+        methods = attacks.adaptive.methods if attack in attacks.adaptive.methods else through
     return methods[attack].model_dump() if attack in methods else {}
 
 

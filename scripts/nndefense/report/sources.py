@@ -23,6 +23,7 @@ from nndefense.flow.queries import (
     base_ball,
     base_packs,
     file_of,
+    listed_defenses,
     own_packs,
     packs_under,
     through_packs,
@@ -39,10 +40,9 @@ from nndefense.flow.rows import (
     system_files,
 )
 from nndefense.report.certified_sources import judged_retrieval
+from nndefense.report.dictionary_sources import judged_dictionaries, resampling
 from nndefense.report.paper import FILE as PAPER_TABLES
 from nndefense.report.piece import Inputs, Piece
-
-RESAMPLES = 4000
 
 
 def _paper() -> dict[str, str]:
@@ -140,11 +140,12 @@ def databases_and_models(config: Config, piece: Piece) -> Inputs:
 def defenses(config: Config, piece: Piece) -> Inputs:
     """Every database and every other defence at the base values, in all pixel spaces of normalised l2 balls."""
     files = system_files(config, _table_layers(config), base_packs(config))
-    for defense in config.defenses:
+    listed = listed_defenses(config)
+    for defense in listed:
         packs = [pack for pack in [*base_packs(config), *own_packs(config, defense)] if pack.ball != LINF]
         files += [result_file(config, defense, pack) for pack in packs]
-    worst = _worst(config, NO_DEFENSE, NEIGHBORS, *config.defenses)
-    return Inputs({"rows": files, **worst}, _paper(), _worst_names(config), list(config.defenses))
+    worst = _worst(config, NO_DEFENSE, NEIGHBORS, *listed)
+    return Inputs({"rows": files, **worst}, _paper(), _worst_names(config), listed)
 
 
 def _table_layers(config: Config) -> list[str]:
@@ -224,21 +225,21 @@ def _retrieved(config: Config, model: str | None) -> int:
 def judged(config: Config, piece: Piece) -> Inputs:
     """Every answer of the run, and all that claims compare."""
     section = _linf(config)
+    listed = listed_defenses(config)
     values = {
+        "ablations": [name for name in config.defenses if name not in listed],
         "dataset": config.dataset,
         "linf": section,
         "model": config.target,
-        "resamples": RESAMPLES,
-        "root": "/".join(part for part in ("results", config.run, PREDICTIONS, config.target) if part),
-        "seed": config.seed,
         "white_box": _white_box(config),
+        **resampling(config),
     }
     named = [*unaware_attacks(config), *_aware_names(config), *(section["attacks"] if section else [])]
     through = system_files(config, [config.base.features], through_packs(config, NEIGHBORS), PREDICTIONS)
-    through = [path for path in through if f"/{config.base.features}/" in path]
+    guarded, purified = judged_retrieval(config), judged_dictionaries(config)
+    through = [path for path in through if f"/{config.base.features}/" in path] + purified.files.get("through", [])
     files = {PREDICTIONS: all_files(config, PREDICTIONS, adaptive=False)} | ({"through": through} if through else {})
-    guarded = judged_retrieval(config)
-    return Inputs(files | guarded.files, values | guarded.values, named, list(config.defenses))
+    return Inputs(files | guarded.files, values | guarded.values | purified.values, named, list(config.defenses))
 
 
 def histories(config: Config, piece: Piece) -> Inputs | None:

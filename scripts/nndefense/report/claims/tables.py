@@ -95,9 +95,10 @@ def best_knn(rows: list[Row], params: Params, setting: str) -> Row | None:
 
 
 def one_per_defense(rows: list[Row], params: Params, setting: str) -> list[Row]:
-    """One row per other defence of Table 2."""
+    """One row per other defence of Table 2, which holds no ablations."""
     others = matching(at_base_attack(other_defenses(rows), params), setting=setting)
-    return [settle(matching(others, defense=name), params)[0] for name in distinct(others, "defense")]
+    names = [name for name in distinct(others, "defense") if name not in params.get("ablations", ())]
+    return [settle(matching(others, defense=name), params)[0] for name in names]
 
 
 def knn_minus_best(rows: list[Row], params: Params) -> list[Comparison]:

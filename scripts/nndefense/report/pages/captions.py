@@ -23,8 +23,8 @@ LEGEND = (
     "side; contradicted: on the other side; inconclusive: it has both. On average: that is the mean of several "
     "comparisons, of which single ones say the opposite."
 )
-CLAIMED = {"F": "fig{}", "T": "table{}", "R": "table{}_racnn", "G": "retrievalguard/table"}
-_ID = re.compile(r"(?P<kind>[FTRG])(?P<number>\d+)[a-z]?\.")
+CLAIMED = {"F": "fig{}", "T": "table{}", "R": "table{}_racnn", "G": "retrievalguard/table", "S": "srd/table"}
+_ID = re.compile(r"(?P<kind>[FTRGS])(?P<number>\d+)[a-z]?\.")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _value(name: str, text: str) -> str | int | float:
 
 
 def piece_of(claim_id: str) -> str | None:
-    """The piece that a claim is about: F6a.x -> fig6, R1.x -> table1_racnn, G1.x -> retrievalguard/table; or none."""
+    """The piece that a claim is about: F6a.x -> fig6, R1.x -> table1_racnn, S1.x -> srd/table; or none."""
     found = _ID.match(claim_id)
     return CLAIMED[found["kind"]].format(found["number"]) if found else None
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from nndefense.core.seeds import derive_seed
 from nndefense.evaluation.outcomes import read_outcomes
-from nndefense.report.claims.adaptive import ADAPTIVE_CLAIMS, outcomes_on
-from nndefense.report.claims.catalog import CLAIMS, PLAIN_CLAIMS
+from nndefense.report.claims.adaptive import outcomes_on
+from nndefense.report.claims.catalog import CLAIMS, PLAIN_CLAIMS, THROUGH_CLAIMS
+from nndefense.report.claims.dictionaries import with_hardest
 from nndefense.report.claims.judge import COLUMNS, judge
 from nndefense.report.claims.outcomes import outcomes_of
 from nndefense.report.claims.retrieval import judge_invariance, judge_trade_off
@@ -28,8 +29,8 @@ class Claims(Piece):
         seed = derive_seed(params["seed"], "claims")
         judged = judge(PLAIN_CLAIMS, outcomes, params, seed=seed, resamples=params["resamples"])
         through = read_outcomes(files.get("through", []), params["root"])
-        fewer = outcomes_on(answers, through, params)
-        judged += judge(ADAPTIVE_CLAIMS, fewer, params, seed=seed, resamples=params["resamples"])
+        fewer = with_hardest(outcomes_on(answers, through, params))
+        judged += judge(THROUGH_CLAIMS, fewer, params, seed=seed, resamples=params["resamples"])
         if "families" in params:
             judged += judge_invariance(dict(zip(params["checked"], files.get("checked", []), strict=True)))
             judged += judge_trade_off(_families(files, params), seed, params["resamples"])

@@ -1,0 +1,98 @@
+"""References of sections `validation` and `dictionaries`, and of defences that are chosen or learnt by them."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from nndefense.config.base import known
+from nndefense.config.checks_retrieval import is_embedding
+from nndefense.config.defenses import DefenseSection
+from nndefense.config.models import CLUSTERED
+from nndefense.config.sections import Config
+from nndefense.core.errors import ConfigError
+from nndefense.core.options import allowed
+
+PURIFIER = "srd"
+
+
+def check_tuning(config: Config) -> None:
+    """Raises ConfigError, one line, where an option is chosen that cannot be."""
+    if config.validation:
+        known("validation.images", [config.validation.images], config.images)
+    for name, defense in config.defenses.items():
+        key = f"defenses.{name}"
+        if defense.tune and defense.tuned_as:
+            raise ConfigError(f"{key}: tune and tuned_as; allowed: one of them")
+        if (defense.tune or defense.tuned_as) and config.validation is None:
+            raise ConfigError(f"validation: missing, {key} is tuned on its images")
+        if defense.tune is not None:
+            _check_values(f"{key}.tune", defense)
+        if defense.tuned_as:
+            able = [one for one, other in config.defenses.items() if other.tune and other.kind == defense.kind]
+            known(f"{key}.tuned_as", [defense.tuned_as], able)
+
+
+def _check_values(key: str, defense: DefenseSection) -> None:
+    if len(defense.tune) != 1:
+        raise ConfigError(f"{key}: {len(defense.tune)} options; allowed: one of {', '.join(defense.options) or 'none'}")
+    ((option, values),) = defense.tune.items()
+    known(key, [option], defense.options)
+    for value in values:
+        try:
+            type(defense).model_validate({**defense.model_dump(), option: value})
+        except ValidationError:
+            wanted = allowed(type(defense).model_fields[option])
+            raise ConfigError(f"{key}.{option}: {value!r} is not allowed; allowed: {wanted}") from None
+
+
+def check_dictionaries(config: Config) -> None:
+    """Raises ConfigError, one line, where dictionaries do not fit the other sections."""
+    section = config.dictionaries
+    if section:
+        known("dictionaries.images", [section.images], config.images)
+        known("dictionaries.model", [section.model] if section.model else [], config.models)
+    for name, model in config.models.items():
+        if model.train and model.train.method == CLUSTERED:
+            _check_clustered(config, name)
+    srd = {name: one for name, one in config.defenses.items() if one.kind == PURIFIER}
+    if section is None:
+        if srd:
+            raise ConfigError(f"dictionaries: missing, defenses.{next(iter(srd))} purifies by them")
+        return
+    known("dictionaries.table", section.table, config.defenses)
+    known("dictionaries.shown", [section.shown], [name for name in srd if name in section.table])
+    known("dictionaries.epsilons", section.values, config.attacks.values)
+    if "gray_box" not in config.attacks.settings:
+        raise ConfigError("attacks.settings: gray_box is missing, section dictionaries compares defences in it")
+    for name, one in srd.items():
+        known(f"defenses.{name}.chooser", [one.chooser] if one.chooser else [], config.models)
+        if one.choice == "oracle" and one.tune:
+            raise ConfigError(f"defenses.{name}.tune: an oracle knows nothing of validation images; allowed: tuned_as")
+    for key, model in _latent_models(config, srd):
+        if is_embedding(config, model):
+            raise ConfigError(f"{key}: {model} tells no classes; allowed: a classifier")
+
+
+def _latent_models(config: Config, srd: dict[str, Any]) -> list[tuple[str, str]]:
+    found = [("dictionaries.model", config.dictionaries.model)]
+    found += [(f"defenses.{name}.chooser", one.chooser) for name, one in srd.items()]
+    return [(key, model) for key, model in found if model]
+
+
+def _check_clustered(config: Config, name: str) -> None:
+    key, section = f"models.{name}.train", config.dictionaries
+    if section is None:
+        raise ConfigError(f"dictionaries: missing, {key} needs the clusters of its images")
+    recipe = config.models[name].train
+    if recipe.images != section.images:
+        raise ConfigError(f"{key}.images: {recipe.images!r} has no clusters; allowed: {section.images}")
+    source = section.model or config.target
+    pending = [source]
+    while pending:
+        one = config.models.get(pending.pop())
+        if one and one.train and one.train.method == CLUSTERED:
+            raise ConfigError(f"{key}: its clusters are of {source}, which is trained from clusters itself")
+        pending += one.trained_from if one else []
+    if (own := config.models[name].architecture) != config.models[source].architecture:
+        other = config.models[source].architecture
+        raise ConfigError(f"models.{name}.architecture: {own} has other latents than {source}; allowed: {other}")
