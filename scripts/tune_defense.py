@@ -64,8 +64,8 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     )
     shares = ", ".join(f"{value}: {accuracy:.3f}" for value, accuracy in zip(values, found, strict=True))
     job.say(f"undefended {undefended:.3f}; {option} {shares}")
-    bounds = ", ".join(f"{value}: {one:.3f}" for value, one in zip(values, upper, strict=True))
-    job.say(f"it costs at most {bounds}; chosen: {values[place]}")
+    costs = ", ".join(f"{value}: {one:.3f}" for value, one in zip(values, upper, strict=True))
+    job.say(f"it costs at most {costs}; chosen: {values[place]}")
     if not within:
         job.say(f"every value may cost more than {arguments.loss:g}")
 

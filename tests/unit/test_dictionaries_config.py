@@ -60,7 +60,7 @@ def said(path, value):
 
 def test_the_examples_hold():
     config = load_config(RAW)
-    assert (config.validation.count, config.validation.loss) == (200, 0.05)
+    assert config.validation.loss == 0.05
     assert config.dictionaries.learning.low_pass == 5.0
     assert load_config(SMALL).dictionaries is None
     for name in ("config.yaml", "config/cifar10_srd.yaml"):
@@ -105,7 +105,7 @@ def test_a_choice_of_another_defence_needs_validation_images_too():
         ("images", ..., ": missing key 'images'"),
         ("images", "sea", ".images: 'sea' is unknown; allowed: train, test, held"),
         ("model", "vgg", f".model: 'vgg' is unknown; allowed: {MODELS}"),
-        ("model", "metric", ".model: metric tells no classes; allowed: a classifier"),
+        ("model", "metric", ".model: metric has no latents of classes; allowed: a plain classifier"),
         ("table", ..., ": missing key 'table'"),
         ("table", [], f".table: [] is empty; allowed: a list, each {NAME}"),
         ("table", ["srd", "srd"], ".table: 'srd' stands there twice; allowed: each once"),
@@ -195,7 +195,7 @@ def test_a_defence_by_dictionaries_needs_them():
         ("srd_oracle", {"kind": "srd", "choice": "oracle", "tune": {"sparsity": [0.1]}}, "srd_oracle.tune: an oracle "
          "knows nothing of validation images; allowed: tuned_as"),
         ("srd_robust.chooser", "vgg", f"srd_robust.chooser: 'vgg' is unknown; allowed: {MODELS}"),
-        ("srd_robust.chooser", "metric", "srd_robust.chooser: metric tells no classes; allowed: a classifier"),
+        ("srd_robust.chooser", "metric", "srd_robust.chooser: metric has no latents of classes; allowed: a plain classifier"),
         ("low_pass.chooser", "small", "low_pass: 'chooser' belongs to kind srd, not to low_pass"),
         ("srd.choice", "best", "srd.choice: 'best' is not allowed; allowed: nearest, oracle, random, whole"),
         ("srd.distance", "cosine", "srd.distance: 'cosine' is not allowed; allowed: mse, mahalanobis"),

@@ -113,10 +113,17 @@ def test_nothing_goes_through_a_defence_where_no_attacks_through_defences_are_as
 
 def test_sets_of_gray_box_attacks_are_of_the_files_that_hold_them():
     """Of every attack that does not know of the retrieval, at the section's budgets, as they are made together."""
-    for name in ("none", *COMPARED):
-        assert names(compared_gray(CONFIG, name)) == [
-            f"{GRAY}/{attack}/eps-{epsilons}" for attack in ("fgsm", "pgd") for epsilons in ("0.02,0.06", "0.04")
-        ]
+    whole = [f"{GRAY}/{attack}/eps-{epsilons}" for attack in ("fgsm", "pgd") for epsilons in ("0.02,0.06", "0.04")]
+    assert names(compared_gray(CONFIG, "none")) == whole
+    for name in COMPARED:
+        # What a defence is evaluated on anyhow is not evaluated twice.
+        found = [(one.attack, epsilon) for one in compared_gray(CONFIG, name) for epsilon in one.epsilons]
+        assert sorted(found) == sorted(
+            (attack, epsilon) for attack in ("fgsm", "pgd") for epsilon in (0.02, 0.04, 0.06)
+        )
+        assert Pack.parse(f"{GRAY}/pgd/eps-0.06") in compared_gray(CONFIG, name)
+    ablated = configured(defenses__srd__ablation=True)
+    assert names(compared_gray(ablated, "srd")) == whole
     assert compared_gray(CONFIG, "crop_ensemble") == []
     few = configured(dictionaries__epsilons=[0.06])
     assert names(compared_gray(few, "srd")) == [f"{GRAY}/fgsm/eps-0.06", f"{GRAY}/pgd/eps-0.06"]

@@ -12,7 +12,7 @@ from nndefense.config.sections import Config
 from nndefense.core.errors import ConfigError
 from nndefense.core.options import allowed
 
-PURIFIER = "srd"
+PURIFIER, AUGMENTED = "srd", "racnn"
 
 
 def check_tuning(config: Config) -> None:
@@ -66,17 +66,39 @@ def check_dictionaries(config: Config) -> None:
         raise ConfigError("attacks.settings: gray_box is missing, section dictionaries compares defences in it")
     for name, one in srd.items():
         known(f"defenses.{name}.chooser", [one.chooser] if one.chooser else [], config.models)
-        if one.choice == "oracle" and one.tune:
+        if one.tune and "oracle" in (one.choice, *one.tune.get("choice", [])):
             raise ConfigError(f"defenses.{name}.tune: an oracle knows nothing of validation images; allowed: tuned_as")
-    for key, model in _latent_models(config, srd):
-        if is_embedding(config, model):
-            raise ConfigError(f"{key}: {model} tells no classes; allowed: a classifier")
+    _check_latents(config, srd)
+    _check_attacks(config)
+    if section.learning.crop and section.learning.crop < (least := 2 * section.learning.size - 1):
+        raise ConfigError(
+            f"dictionaries.learning.crop: {section.learning.crop} is too small for filters of "
+            f"{section.learning.size} pixels; allowed: {least} or more"
+        )
 
 
-def _latent_models(config: Config, srd: dict[str, Any]) -> list[tuple[str, str]]:
-    found = [("dictionaries.model", config.dictionaries.model)]
-    found += [(f"defenses.{name}.chooser", one.chooser) for name, one in srd.items()]
-    return [(key, model) for key, model in found if model]
+def _check_latents(config: Config, srd: dict[str, Any]) -> None:
+    """Latents are compared between networks, so these are of one architecture."""
+    source = config.dictionaries.model or config.target
+    used = {"dictionaries.model": source}
+    used |= {f"defenses.{name}.chooser": one.chooser for name, one in srd.items() if one.chooser}
+    wanted = config.models[source].architecture
+    for key, model in used.items():
+        own = config.models[model].architecture
+        if is_embedding(config, model) or own == AUGMENTED:
+            raise ConfigError(f"{key}: {model} has no latents of classes; allowed: a plain classifier")
+        if own != wanted:
+            raise ConfigError(f"{key}: {model} is a {own}, {source} a {wanted}; allowed: one architecture")
+
+
+def _check_attacks(config: Config) -> None:
+    """An attack that stands in two sections is one attack."""
+    through = config.attacks.adaptive.methods if config.attacks.adaptive else {}
+    for name, options in config.dictionaries.attacks.items():
+        if name in through and through[name] != options:
+            raise ConfigError(
+                f"dictionaries.attacks.{name}: attacks.adaptive.methods has other options; allowed: the same"
+            )
 
 
 def _check_clustered(config: Config, name: str) -> None:

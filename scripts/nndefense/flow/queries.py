@@ -1,6 +1,6 @@
 """Which query sets a configuration asks for, and which system is evaluated on which of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from nndefense.attacks import ATTACKS
 from nndefense.axes.ball import LINF, Ball
@@ -114,17 +114,21 @@ def compared_through(config: Config, defense: str) -> list[Pack]:
 
 
 def compared_gray(config: Config, defense: str) -> list[Pack]:
-    """Query sets attacked through the target that section `dictionaries` compares a defence on; none for others."""
+    """Query sets attacked through the target that section `dictionaries` compares a defence on; none for others.
+
+    No query set is in two of a defence's packs: those that it is evaluated on anyhow come as they are.
+    """
     if defense not in compared_defenses(config):
         return []
-    wanted, gray = config.dictionaries.values, Threat("gray_box")
-    groups = [tuple(one for one in epsilons if one in wanted) for epsilons in config.attacks.packs]
-    return [
-        Pack(base_ball(config), gray, attack, epsilons)
-        for attack in unaware_attacks(config)
-        for epsilons in groups
-        if epsilons
-    ]
+    wanted, gray, found = config.dictionaries.values, Threat("gray_box"), []
+    plain = defense in listed_defenses(config)
+    anyhow = [*base_packs(config), *transfer_packs(config, defense)] if plain else []
+    for attack in unaware_attacks(config):
+        same = [one for one in anyhow if (one.ball, one.threat, one.attack) == (base_ball(config), gray, attack)]
+        left = [one for one in wanted if all(one not in pack.epsilons for pack in same)]
+        found += [pack for pack in same if set(pack.epsilons) & set(wanted)]
+        found += [Pack(base_ball(config), gray, attack, epsilons) for epsilons in _together(config, left)]
+    return found
 
 
 def compared_packs(config: Config, defense: str) -> list[Pack]:
@@ -201,16 +205,17 @@ def transfer_packs(config: Config, defense: str) -> list[Pack]:
     """The base attack at the budgets of the worst case besides the base one, so that every budget has its transfer."""
     if defense not in attacked_defenses(config):
         return []
-    ball, others = (
-        base_ball(config),
-        [tuple(one for one in epsilons if one != config.base.epsilon) for epsilons in config.attacks.adaptive.packs],
-    )
+    wanted = [one for one in config.attacks.adaptive.values if one != config.base.epsilon]
+    groups = _together(config, wanted)
     return [
-        Pack(ball, threat, config.base.attack, epsilons)
-        for threat in threats(config)
-        for epsilons in others
-        if epsilons
+        Pack(base_ball(config), threat, config.base.attack, group) for threat in threats(config) for group in groups
     ]
+
+
+def _together(config: Config, budgets: Sequence[float]) -> list[tuple[float, ...]]:
+    """Budgets in groups that are made together, so that each group is in one file."""
+    groups = [tuple(one for one in epsilons if one in budgets) for epsilons in config.attacks.packs]
+    return [group for group in groups if group]
 
 
 def linf_packs(config: Config, defense: str | None = None) -> list[Pack]:

@@ -219,7 +219,7 @@ def chosen_lines(chosen: Sequence[Mapping[str, Any]], params: Params) -> list[li
     for found, takers in zip(chosen, params["takers"], strict=True):
         tried, value = found["values"], found["value"]
         accuracy = found["accuracies"][tried.index(value)]
-        text = f"{value}" if found["within"] else f"{value}: even this costs more than {found['loss']:g}"
+        text = f"{value}" if found["within"] else f"{value}: even this may cost more than {found['loss']:g}"
         names, values = "; ".join(named(name, params) for name in takers), ", ".join(map(str, tried))
         cells = [names, found["option"], values, text, f"{accuracy:.3f}", f"{found['undefended']:.3f}"]
         lines.append([*cells, f"{found['n']:,}"])
@@ -230,8 +230,8 @@ def chosen_text(chosen: Sequence[Mapping[str, Any]]) -> str:
     """What the lines of `chosen_lines` are."""
     losses = ", ".join(dict.fromkeys(f"{found['loss']:g}" for found in chosen))
     return (
-        "Chosen on validation images, of the values tried (weakest first) the last whose clean accuracy is at most "
-        f"{losses} below that without a defence."
+        "Chosen on validation images: of the values tried (weakest first) the last that costs at most "
+        f"{losses} of the clean accuracy, by the upper end of the one-sided 95 % interval of what it costs."
     )
 
 
