@@ -165,7 +165,7 @@ def test_a_set_is_opened_from_what_the_configuration_says(animals, tmp_path):
         ("birds", {"part": "half"}, "images.birds.part: 'half' is not allowed; allowed: all, train, test, first_cl"),
         ("products", {"part": "train"}, "images.products.part: 'train' is not allowed; allowed: all, first_classes"),
         ("products", {"label": "x"}, "images.products.label: 'x' is not allowed; allowed: product, category"),
-        ("cars", {"label": "product"}, "images.cars: 'label' belongs to kind online_products, not to cars196"),
+        ("cars", {"label": "product"}, "images.cars: 'label' belongs to kind online_products and webdataset, not"),
         ("few", {"classes": []}, "images.few.classes: [] is empty; allowed: a list, each text or an integer >= 0"),
         ("few", {"classes": [-1]}, "images.few.classes.0: -1 is not allowed; allowed: text or an integer >= 0"),
         ("few", {"classes": [True]}, "images.few.classes.0: True is not allowed; allowed: text or an integer >= 0"),

@@ -23,12 +23,13 @@ def test_conda_environments_have_every_dependency_in_the_version_of_the_package(
         assert found.get(name) == version, name
     assert found[faiss] == pins(extras[environment])[faiss]
     assert found["timm"] == pins(extras["efficientnet"])["timm"]
+    assert found["webdataset"] == pins(extras["webdataset"])["webdataset"]
 
 
 def test_the_lock_file_has_every_pinned_version():
     locked = pins(line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and line[0] != "#")
     extras = PROJECT["optional-dependencies"]
     wanted = [*PROJECT["dependencies"], *extras["cpu"], *extras["workflow"], *extras["efficientnet"]]
-    wanted += [line for line in extras["test"] if "==" in line]
+    wanted += [*extras["webdataset"], *(line for line in extras["test"] if "==" in line)]
     for name, version in pins(wanted).items():
         assert locked.get(name) == version, name

@@ -11,6 +11,7 @@ from nndefense.config.images import WHOLE
 from nndefense.config.messages import one_line
 from nndefense.config.sections import Config
 from nndefense.core.errors import ConfigError
+from nndefense.images.tags import SHIPPED
 
 
 def load_config(raw: Mapping[str, Any]) -> Config:
@@ -43,7 +44,8 @@ def _set_below(data: str, section: Any) -> Any:
     """An image set, and the set that it is a part of, with their paths below the data folder."""
     if whole := getattr(section, WHOLE, None):
         section = section.model_copy(update={WHOLE: _set_below(data, whole)})
-    return _below(data, section, "root")
+    section = _below(data, _below(data, section, "root"), "pattern")
+    return section if getattr(section, "tags", None) in SHIPPED else _below(data, section, "tags")
 
 
 def _below(data: str, section: Any, key: str) -> Any:

@@ -9,5 +9,6 @@ KINDS = {
     "cub200": Entry("nndefense.images.cub200:Cub200", "CUB-200-2011"),
     "cars196": Entry("nndefense.images.cars196:Cars196", "Stanford Cars"),
     "online_products": Entry("nndefense.images.online_products:OnlineProducts", "Stanford Online Products"),
+    "webdataset": Entry("nndefense.images.webdataset:WebDataset", "images in tars"),
     "classes_of": Entry("nndefense.images.classes_of:ClassesOf", "some classes of a set"),
 }
