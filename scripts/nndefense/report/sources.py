@@ -127,8 +127,8 @@ def _worst(config: Config, *defenses: str) -> dict[str, list[str]]:
 
 def _worst_names(config: Config) -> list[str]:
     """Attacks that a worst case may name."""
-    adaptive = config.attacks.adaptive
-    return [*adaptive.methods, *unaware_attacks(config), *aware_attacks(config)] if adaptive else []
+    adaptive, compared = config.attacks.adaptive, config.dictionaries.attacks if config.dictionaries else {}
+    return [*adaptive.methods, *unaware_attacks(config), *aware_attacks(config), *compared] if adaptive else []
 
 
 def databases_and_models(config: Config, piece: Piece) -> Inputs:
