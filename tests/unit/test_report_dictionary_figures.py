@@ -263,12 +263,12 @@ def test_files_of_purified_images_that_do_not_fit_are_refused(tmp_path):
 
 def test_names_tell_clusters_of_a_class_apart():
     names = dictionary_names((0, 1, 1, 3), NAMES)
-    assert names == ["ship", f"{NAMES[1]} (1)", f"{NAMES[1]} (2)", "3", "all images"]
+    assert names == ["ship", f"{NAMES[1]} (1)", f"{NAMES[1]} (2)", "class 3", "all images"]
     assert [short_name(one) for one in names] == [
         "ship",
         "a class with a v… (1)",
         "a class with a v… (2)",
-        "3",
+        "class 3",
         "all images",
     ]
 

@@ -73,8 +73,8 @@ def _line(setting: str, cells: Sequence[Cell], outcomes: Outcomes) -> list[Row]:
 
 
 def class_name(names: Sequence[str], label: int) -> str:
-    """The name of a class; its index where there are no names."""
-    return names[label] if 0 <= label < len(names) else str(label)
+    """The name of a class; "class 7" where there are no names."""
+    return names[label] if 0 <= label < len(names) else f"class {label}"
 
 
 def dictionary_names(classes: Sequence[int], names: Sequence[str]) -> list[str]:
