@@ -195,7 +195,8 @@ def test_a_defence_by_dictionaries_needs_them():
         ("srd_oracle", {"kind": "srd", "choice": "oracle", "tune": {"sparsity": [0.1]}}, "srd_oracle.tune: an oracle "
          "knows nothing of validation images; allowed: tuned_as"),
         ("srd_robust.chooser", "vgg", f"srd_robust.chooser: 'vgg' is unknown; allowed: {MODELS}"),
-        ("srd_robust.chooser", "metric", "srd_robust.chooser: metric has no latents of classes; allowed: a plain classifier"),
+        ("srd_robust.chooser", "metric",
+         "srd_robust.chooser: metric has no latents of classes; allowed: a plain classifier"),
         ("low_pass.chooser", "small", "low_pass: 'chooser' belongs to kind srd, not to low_pass"),
         ("srd.choice", "best", "srd.choice: 'best' is not allowed; allowed: nearest, oracle, random, whole"),
         ("srd.distance", "cosine", "srd.distance: 'cosine' is not allowed; allowed: mse, mahalanobis"),
