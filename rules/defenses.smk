@@ -33,8 +33,8 @@ rule sample_patches:
 
 rule evaluate_defense:
     input:
-        model=lambda wildcards: f"<results>/models/{defending(wildcards)}/model.json",
-        weights=lambda wildcards: f"<results>/models/{defending(wildcards)}/weights.safetensors",
+        model=lambda wildcards: f"<results>/models/{asked_network(wildcards.defense)}/model.json",
+        weights=lambda wildcards: f"<results>/models/{asked_network(wildcards.defense)}/weights.safetensors",
         queries=queries_file,
         needs=lambda wildcards: defense_needs(CONFIG, wildcards.defense, packed(wildcards)).files,
     output:

@@ -13,7 +13,8 @@ SRD = CONFIG.dictionaries
 
 rule extract_latents:
     input:
-        **learnt_from(),
+        description=learnt_from,
+        manifest=lambda wildcards: set_file(SRD.images, "manifest.parquet"),
         model=lambda wildcards: f"<results>/models/{dictionary_model(CONFIG)}/model.json",
         weights=lambda wildcards: f"<results>/models/{dictionary_model(CONFIG)}/weights.safetensors",
     output:
@@ -38,7 +39,7 @@ rule extract_latents:
 
 rule find_clusters:
     input:
-        **learnt_from(),
+        description=learnt_from,
         latents=LATENTS,
     output:
         clusters=ensure(CLUSTERS, non_empty=True),
@@ -63,7 +64,7 @@ rule find_clusters:
 
 rule learn_dictionaries:
     input:
-        **learnt_from(),
+        description=learnt_from,
         clusters=CLUSTERS,
     output:
         ensure(part_file("{part}"), non_empty=True),

@@ -16,12 +16,9 @@ from nndefense.flow.dictionaries import (
 from nndefense.flow.queries import shown_pack
 
 
-def learnt_from():
-    """Inputs of a job that looks at the images that dictionaries are learnt from."""
-    return {
-        "description": lambda wildcards: set_file(CONFIG.dictionaries.images, "set.json"),
-        "manifest": lambda wildcards: set_file(CONFIG.dictionaries.images, "manifest.parquet"),
-    }
+def learnt_from(wildcards):
+    """The images that dictionaries are learnt from."""
+    return set_file(CONFIG.dictionaries.images, "set.json")
 
 
 def clusters_of(wildcards):
@@ -69,23 +66,6 @@ def clean_set_job(section, key):
     )
 
 
-def answering(program, defense, found, **values):
-    """Parameters of a job that puts images to a defence; found: what it needs."""
-    return job(
-        program,
-        *found.targets,
-        *architecture_targets(CONFIG, CONFIG.defenses[defense].model or TARGET),
-        defense=defense,
-        facts=found.facts,
-        kind=defense_kind(CONFIG, defense),
-        options=defense_options(CONFIG, defense),
-        readers=found.readers,
-        roles=found.roles,
-        seed=CONFIG.seed,
-        **values,
-    )
-
-
 def tuning_job(wildcards):
     """Parameters of tune_defense."""
     found = defense_needs(CONFIG, wildcards.defense, tuned=False)
@@ -97,11 +77,6 @@ def tuning_job(wildcards):
         loss=CONFIG.validation.loss,
         tune=CONFIG.defenses[wildcards.defense].tune,
     )
-
-
-def shown_network():
-    """The network that the shown defence asks."""
-    return CONFIG.defenses[CONFIG.dictionaries.shown].model or TARGET
 
 
 def purified_job(wildcards):

@@ -93,7 +93,7 @@ def queries_file(wildcards):
 
 def deployed_model(wildcards, file):
     """A file of the network that a deployed defence asks."""
-    return f"<results>/models/{attacked_model(CONFIG, Threat(ADAPTIVE, wildcards.defense))}/{file}"
+    return f"<results>/models/{asked_network(wildcards.defense)}/{file}"
 
 
 def system_needs(wildcards):

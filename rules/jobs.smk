@@ -97,29 +97,36 @@ def worst_job(wildcards):
     )
 
 
-def defending(wildcards):
+def asked_network(defense):
     """The network that a defence asks: the target, or one of its own."""
-    own = None if wildcards.defense == NO_DEFENSE else CONFIG.defenses[wildcards.defense].model
-    return own or TARGET
+    return attacked_model(CONFIG, Threat(ADAPTIVE, defense))
+
+
+def answering(program, defense, found, **values):
+    """Parameters of a job that puts images to a defence; found: what it needs."""
+    return job(
+        program,
+        *found.targets,
+        *architecture_targets(CONFIG, asked_network(defense)),
+        defense=defense,
+        facts=found.facts,
+        kind=defense_kind(CONFIG, defense),
+        options=defense_options(CONFIG, defense),
+        readers=found.readers,
+        roles=found.roles,
+        seed=CONFIG.seed,
+        **values,
+    )
 
 
 def defense_job(wildcards):
     """Parameters of evaluate_defense."""
-    kind = defense_kind(CONFIG, wildcards.defense)
-    found = defense_needs(CONFIG, wildcards.defense, packed(wildcards))
-    return job(
+    return answering(
         "evaluate_defense",
-        *found.targets,
-        *architecture_targets(CONFIG, defending(wildcards)),
+        wildcards.defense,
+        defense_needs(CONFIG, wildcards.defense, packed(wildcards)),
         batch=CONFIG.attacks.batch,
-        defense=wildcards.defense,
-        facts=found.facts,
-        kind=kind,
-        options=defense_options(CONFIG, wildcards.defense),
         queries_name=wildcards.queries,
-        readers=found.readers,
-        roles=found.roles,
-        seed=CONFIG.seed,
     )
 
 

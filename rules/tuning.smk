@@ -25,8 +25,8 @@ use rule make_clean_set as make_validation_set with:
 
 rule tune_defense:
     input:
-        model=lambda wildcards: f"<results>/models/{defending(wildcards)}/model.json",
-        weights=lambda wildcards: f"<results>/models/{defending(wildcards)}/weights.safetensors",
+        model=lambda wildcards: f"<results>/models/{asked_network(wildcards.defense)}/model.json",
+        weights=lambda wildcards: f"<results>/models/{asked_network(wildcards.defense)}/weights.safetensors",
         queries="<results>/validation.npz",
         needs=lambda wildcards: defense_needs(CONFIG, wildcards.defense, tuned=False).files,
     output:
@@ -77,8 +77,8 @@ rule find_oracle:
 
 rule purify_images:
     input:
-        model=lambda wildcards: f"<results>/models/{shown_network()}/model.json",
-        weights=lambda wildcards: f"<results>/models/{shown_network()}/weights.safetensors",
+        model=lambda wildcards: f"<results>/models/{asked_network(SRD.shown)}/model.json",
+        weights=lambda wildcards: f"<results>/models/{asked_network(SRD.shown)}/weights.safetensors",
         clean="<results>/attacks/clean.npz",
         attacked=lambda wildcards: f"<results>/attacks/{file_of(CONFIG, shown_pack(CONFIG))}.npz",
         needs=lambda wildcards: defense_needs(CONFIG, SRD.shown, shown_pack(CONFIG)).files,

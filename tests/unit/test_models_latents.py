@@ -127,7 +127,8 @@ def test_hook_goes_after_an_error(training):
 
 def test_layer_is_the_one_that_is_cut_off():
     for net in (network().net, network("resnet18").net, Reused(1)):
-        found = last_linear(net, CLASSES)
+        name, found = last_linear(net, CLASSES)
+        assert net.get_submodule(name) is found
         assert found is cut_last_layer(net, CLASSES)
 
 

@@ -18,8 +18,7 @@ from torch.nn import functional
 
 from nndefense.core.errors import InputError
 from nndefense.core.options import Count, NotNegative, Options, Share
-from nndefense.defenses.logit_pairing import STEP_SCALE
-from nndefense.defenses.mixed import crafting, random_point, sign_steps
+from nndefense.defenses.mixed import pgd_images
 from nndefense.dictionaries.stored_clusters import members_of, read_clusters
 from nndefense.models.latents import latents_and_logits
 from nndefense.models.objective import Batch, Objective
@@ -103,17 +102,7 @@ class ClusterTraining(Options):
         return ClusterTargets(stored.means, stored.deviations, members)
 
     def _loss(self, clusters: ClusterTargets, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        start = random_point(batch.inputs, self.epsilon, batch.generator) if self.epsilon > 0 else None
-        with crafting(model) as own:
-            adversarial = sign_steps(
-                own,
-                batch.inputs,
-                batch.targets,
-                self.epsilon,
-                step=STEP_SCALE * self.epsilon / self.attack_steps,
-                steps=self.attack_steps,
-                start=start,
-            )
+        adversarial = pgd_images(model, batch, self.epsilon, self.attack_steps)
         latents, logits = latents_and_logits(model, adversarial)
         loss = functional.cross_entropy(logits, batch.targets)
         return loss + self.weight * _distance(clusters, latents, batch.rows), logits

@@ -11,10 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from nndefense.core.options import Count, NotNegative, Options, Share
-from nndefense.defenses.mixed import crafting, mixed_loss, random_point, sign_steps
+from nndefense.defenses.mixed import mixed_loss, pgd_images
 from nndefense.models.objective import Batch, Objective
-
-STEP_SCALE = 2.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,17 +43,7 @@ class LogitPairing(Options):
         return self._loss
 
     def _loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        start = random_point(batch.inputs, self.epsilon, batch.generator) if self.epsilon > 0 else None
-        with crafting(model) as own:
-            adversarial = sign_steps(
-                own,
-                batch.inputs,
-                batch.targets,
-                self.epsilon,
-                step=STEP_SCALE * self.epsilon / self.attack_steps,
-                steps=self.attack_steps,
-                start=start,
-            )
+        adversarial = pgd_images(model, batch, self.epsilon, self.attack_steps)
         loss, clean, attacked = mixed_loss(model, batch.inputs, adversarial, batch.targets)
         return loss + self.pairing_weight * pairing_loss(clean, attacked), clean
 

@@ -14,9 +14,11 @@ from torch.nn import functional
 
 from nndefense.attacks.base import cross_entropy, gradient_of
 from nndefense.attacks.region import LinfRegion
-from nndefense.models.objective import Objective, forward
+from nndefense.models.objective import Batch, Objective, forward
 
 Model = Callable[[Tensor], Tensor]
+# Length of all steps of PGD together, in units of the ball's radius (Madry et al. 2018).
+STEP_SCALE = 2.5
 
 
 class Training(Protocol):
@@ -84,6 +86,21 @@ def sign_steps(
         gradient = gradient_of(lambda points: cross_entropy(model(points), targets), adversarial)
         adversarial = region.project(region.step(adversarial, gradient, step))
     return adversarial
+
+
+def pgd_images(model: nn.Module, batch: Batch, epsilon: float, steps: int) -> Tensor:
+    """Images of a batch attacked by PGD from a random point of the ball, by the network as it is in eval mode.
+
+    Args:
+        model: the network in training.
+        batch: its images, targets, and the generator of random points.
+        epsilon: largest change of a pixel, >= 0.
+        steps: sign steps, each `STEP_SCALE * epsilon / steps` long.
+    """
+    start = random_point(batch.inputs, epsilon, batch.generator) if epsilon > 0 else None
+    step = STEP_SCALE * epsilon / steps
+    with crafting(model) as own:
+        return sign_steps(own, batch.inputs, batch.targets, epsilon, step=step, steps=steps, start=start)
 
 
 def random_signs(images: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:

@@ -78,8 +78,8 @@ class SemanticDictionaries(Purifier):
     tolerance: Annotated[
         NotNegative,
         Field(
-            description="Relative change of the objective at which an image's code is done: at 0.01 pixels are within "
-            "1/255 (root mean square) of where they end."
+            description="Relative change of the objective at which an image's code is done: at 0.01 pixels are about "
+            "1/255 (root mean square) from where they end."
         ),
     ] = 1e-2
     unrolled: Annotated[Count, Field(description="Steps of ADMM that attack `unrolled` differentiates.")] = 30

@@ -6,7 +6,7 @@ from nndefense.attacks import ATTACKS
 from nndefense.axes.ball import LINF, Ball
 from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
 from nndefense.axes.queries import CLEAN, WORST, Pack
-from nndefense.axes.threat import ADAPTIVE, AttackDatabase, Threat
+from nndefense.axes.threat import ADAPTIVE, GRAY, AttackDatabase, Threat
 from nndefense.config import Config
 from nndefense.flow.databases import databases_of
 from nndefense.flow.dictionaries import attacks_through, compared_defenses
@@ -120,14 +120,14 @@ def compared_gray(config: Config, defense: str) -> list[Pack]:
     """
     if defense not in compared_defenses(config):
         return []
-    wanted, gray, found = config.dictionaries.values, Threat("gray_box"), []
+    wanted, found = config.dictionaries.values, []
     plain = defense in listed_defenses(config)
     anyhow = [*base_packs(config), *transfer_packs(config, defense)] if plain else []
     for attack in unaware_attacks(config):
-        same = [one for one in anyhow if (one.ball, one.threat, one.attack) == (base_ball(config), gray, attack)]
+        same = [one for one in anyhow if (one.ball, one.threat, one.attack) == (base_ball(config), GRAY, attack)]
         left = [one for one in wanted if all(one not in pack.epsilons for pack in same)]
         found += [pack for pack in same if set(pack.epsilons) & set(wanted)]
-        found += [Pack(base_ball(config), gray, attack, epsilons) for epsilons in _together(config, left)]
+        found += [Pack(base_ball(config), GRAY, attack, epsilons) for epsilons in _together(config, left)]
     return found
 
 
@@ -156,7 +156,7 @@ def worst_packs(config: Config, defense: str) -> list[Pack]:
 
 def shown_pack(config: Config) -> Pack:
     """Attacked images of which some are shown purified."""
-    return Pack(base_ball(config), Threat("gray_box"), config.base.attack, (config.base.epsilon,))
+    return Pack(base_ball(config), GRAY, config.base.attack, (config.base.epsilon,))
 
 
 def neighbor_packs(config: Config, layer: str) -> list[Pack]:

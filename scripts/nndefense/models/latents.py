@@ -19,7 +19,8 @@ def latents_and_logits(model: Standardized, images: Tensor, *, autocast: bool = 
         ConfigError: a network without a last linear layer, or where that does not run once in a pass.
     """
     seen: list[Tensor] = []
-    hook = last_linear(model.net, model.classes).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    _, layer = last_linear(model.net, model.classes)
+    hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
         logits = forward(model, images) if autocast else model(images).float()
     finally:
@@ -37,13 +38,13 @@ def latents(model: Standardized, images: Tensor) -> Tensor:
     return latents_and_logits(model, images, autocast=False)[0]
 
 
-def last_linear(net: nn.Module, classes: int | None) -> nn.Linear:
-    """The layer that `nndefense.models.racnn.cut_last_layer` cuts off, left where it is.
+def last_linear(net: nn.Module, classes: int | None) -> tuple[str, nn.Linear]:
+    """The last linear layer and its name.
 
     Raises:
         ConfigError: a network that does not end in a linear layer of `classes` outputs.
     """
-    linear = [module for module in net.modules() if isinstance(module, nn.Linear)]
-    if not linear or linear[-1].out_features != classes:
+    linear = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Linear)]
+    if not linear or linear[-1][1].out_features != classes:
         raise ConfigError(f"a network that ends in a linear layer of {classes} outputs is needed as the base")
     return linear[-1]

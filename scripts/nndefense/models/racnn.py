@@ -18,6 +18,7 @@ from torch.nn import functional
 from nndefense.core.errors import ConfigError
 from nndefense.models.attention import BilinearAttention, convex_sum
 from nndefense.models.build import build_network
+from nndefense.models.latents import last_linear
 from nndefense.models.memory import Memory
 from nndefense.models.projection import random_projection
 
@@ -77,10 +78,7 @@ def cut_last_layer(net: nn.Module, classes: int) -> nn.Linear:
 
     Raises ConfigError for networks that do not end in a linear layer of `classes` outputs.
     """
-    linear = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Linear)]
-    if not linear or linear[-1][1].out_features != classes:
-        raise ConfigError(f"a network that ends in a linear layer of {classes} outputs is needed as the base")
-    name, layer = linear[-1]
+    name, layer = last_linear(net, classes)
     net.set_submodule(name, nn.Identity())
     return layer
 

@@ -9,7 +9,7 @@ import numpy as np
 from nndefense.axes.ball import Ball
 from nndefense.axes.cells import NO_DEFENSE, Cell, System
 from nndefense.axes.queries import CLEAN, WORST, QuerySet
-from nndefense.axes.threat import ADAPTIVE, Threat
+from nndefense.axes.threat import ADAPTIVE, GRAY, Threat
 from nndefense.core.errors import InputError
 from nndefense.core.files import read_json
 from nndefense.core.seeds import derive_seed
@@ -38,7 +38,6 @@ COLUMNS = (
     "ci_high",
     "n",
 )
-GRAY = Threat("gray_box")
 # Rows whose accuracy is a difference of two: the gray box minus all attacks through the defence, and the reference in
 # the gray box minus the defence there.
 MASKING, LEAD = "masking", "reference_lead"
