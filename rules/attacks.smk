@@ -23,7 +23,7 @@ rule find_direction:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=6000,
         runtime=1440,
     params:
@@ -52,7 +52,7 @@ rule make_attack_set:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=8000,
         runtime=1440,
     params:

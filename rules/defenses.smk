@@ -47,7 +47,7 @@ rule evaluate_defense:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=6000,
         runtime=1440,
     params:

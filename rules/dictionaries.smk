@@ -27,7 +27,7 @@ rule extract_latents:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=4000,
         runtime=720,
     params:
@@ -78,7 +78,7 @@ rule learn_dictionaries:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=4000,
         runtime=720,
     params:

@@ -31,7 +31,7 @@ rule extract_features:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=6000,
         runtime=1440,
     params:
@@ -85,7 +85,7 @@ for later in LATER_PASSES:
             ENVIRONMENT
         threads: CONFIG.threads
         resources:
-            gpu=1,
+            gpu=CONFIG.gpu,
             mem_mb=6000,
             runtime=1440,
         params:
@@ -111,7 +111,7 @@ for later in LATER_PASSES:
             ENVIRONMENT
         threads: CONFIG.threads
         resources:
-            gpu=1,
+            gpu=CONFIG.gpu,
             mem_mb=6000,
             runtime=1440,
         params:

@@ -51,7 +51,7 @@ rule evaluate_model:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=4000,
         runtime=60,
     params:
@@ -77,7 +77,7 @@ rule measure_layers:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=4000,
         runtime=60,
     params:

@@ -52,7 +52,7 @@ rule fit_embedding:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=4000,
         runtime=60,
     params:
@@ -75,7 +75,7 @@ rule smooth_gallery:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=4000,
         runtime=720,
     params:
@@ -101,7 +101,7 @@ rule draw_queries:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=4000,
         runtime=1440,
     params:

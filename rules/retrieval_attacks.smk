@@ -20,7 +20,7 @@ rule attack_retrieval:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=6000,
         runtime=1440,
     params:
@@ -46,7 +46,7 @@ rule check_certificates:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=6000,
         runtime=1440,
     params:

@@ -31,7 +31,7 @@ rule train_model:
         ENVIRONMENT
     threads: lambda wildcards: recipe(wildcards).threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=8000,
         runtime=720,
     params:
@@ -66,7 +66,7 @@ rule train_racnn:
         ENVIRONMENT
     threads: lambda wildcards: recipe(wildcards).threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=8000,
         runtime=720,
     params:

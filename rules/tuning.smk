@@ -39,7 +39,7 @@ rule tune_defense:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=6000,
         runtime=720,
     params:
@@ -63,7 +63,7 @@ rule find_oracle:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=4000,
         runtime=60,
     params:
@@ -90,7 +90,7 @@ rule purify_images:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=6000,
         runtime=60,
     params:

@@ -29,7 +29,7 @@ rule attack_defense:
         ENVIRONMENT
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=CONFIG.gpu,
         mem_mb=8000,
         runtime=1440,
     params:

@@ -120,6 +120,11 @@ class Config(Section):
         1,
         description="Threads of a job that runs a network without training it. Jobs run side by side up to `--cores`.",
     )
+    gpu: Annotated[int, Field(ge=0, le=1)] = Field(
+        1,
+        description="GPUs that a job with a network asks for; 0 where the machines have none. On one machine "
+        "`--resources gpu=0` says the same.",
+    )
     data: str = Field(
         "data",
         description="Folder that relative `root` and `weights` paths start from (`~` and environment variables are "
