@@ -1,6 +1,6 @@
 # Two commands on a fresh machine (Python >= 3.11, make, and the package index):
 #   make demo    sets everything up and makes results/fig5.pdf and results/table1.md from drawn images
-#   make test    sets everything up and passes all tests
+#   make test    sets everything up and passes all tests but those that `make test-slow` runs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ FAISS := $(if $(shell command -v nvidia-smi 2>/dev/null),gpu,cpu)
 GPUS ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,0)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint format docs verify clean
+.PHONY: demo test test-slow lint format docs verify clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.workflow
@@ -20,7 +20,10 @@ demo: $(VENV)/.workflow
 	@echo "  $(BIN)/snakemake results/worst_case.md --cores all --resources gpu=$(GPUS)"
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadscope -q --durations=20
+	$(BIN)/python -m pytest -n 2 --dist loadscope -q --durations=20 -m "not slow"
+
+test-slow: $(VENV)/.test
+	$(BIN)/python -m pytest -q --durations=20 -m slow
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

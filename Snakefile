@@ -13,6 +13,7 @@ if "dataset" not in config:
 include: "rules/common.smk"
 include: "rules/inputs.smk"
 include: "rules/jobs.smk"
+include: "rules/database_jobs.smk"
 include: "rules/retrieval_jobs.smk"
 include: "rules/dictionary_jobs.smk"
 

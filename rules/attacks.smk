@@ -24,7 +24,7 @@ rule find_direction:
     threads: CONFIG.threads
     resources:
         gpu=CONFIG.gpu,
-        mem_mb=6000,
+        mem_mb=CONFIG.memory_mb,
         runtime=1440,
     params:
         job=lambda wildcards: attack_job("find_direction", wildcards),
@@ -53,7 +53,7 @@ rule make_attack_set:
     threads: CONFIG.threads
     resources:
         gpu=CONFIG.gpu,
-        mem_mb=8000,
+        mem_mb=CONFIG.memory_mb,
         runtime=1440,
     params:
         job=attack_set_job,
@@ -64,9 +64,10 @@ rule make_attack_set:
 
 rule gather_knowledge:
     input:
-        shards=knowledge_files("neighbors/{model}/{layer}/{pool}/{shard}/clean.npz"),
+        lists=knowledge_lists,
         softmax=knowledge_files("softmax/{model}/{pool}/{shard}.npy"),
         weights=knowledge_files("softmax/{model}/{pool}/{shard}.weights.npy"),
+        checks=knowledge_files("softmax/{model}/{pool}/{shard}.checks.npy"),
         codes=knowledge_files("codes/{model}/{layer}/{pool}/{shard}.npy"),
     output:
         ensure("<results>/attacks/knowledge/{database}.npz", non_empty=True),
@@ -78,7 +79,11 @@ rule gather_knowledge:
         mem_mb=4000,
         runtime=120,
     params:
-        job=lambda wildcards: job("gather_knowledge", neighbors=CONFIG.attacks.white_box.neighbors),
+        job=lambda wildcards: job(
+            "gather_knowledge",
+            neighbors=CONFIG.attacks.white_box.neighbors,
+            stops=[stop for _, stop in attacker_lists(CONFIG, AttackDatabase.parse(wildcards.database))],
+        ),
     shell:
-        "python {params.job} --shards {input.shards:q} --softmax {input.softmax:q} --weights {input.weights:q}"
-        " --codes {input.codes:q} --output {output:q} --log {log:q}"
+        "python {params.job} --lists {input.lists:q} --softmax {input.softmax:q} --weights {input.weights:q}"
+        " --checks {input.checks:q} --codes {input.codes:q} --output {output:q} --log {log:q}"

@@ -1,6 +1,6 @@
 """What is proven of defences: certificates of their answers. NumPy only.
 
-Needs: attacks/clean.npz (labels), neighbors/ (merged) of the clean images, softmax/ of the shards.
+Needs: attacks/clean.npz (labels), neighbors/ of the clean images, softmax/ of the shards.
 Makes: certificates/poisoning/{model}/{layer}/clean.npz   of the votes, for every pool, size, K, weighting, combination:
                                                           classes, and how many inserted images cannot change them
 """
@@ -9,9 +9,10 @@ Makes: certificates/poisoning/{model}/{layer}/clean.npz   of the votes, for ever
 rule certify_votes:
     input:
         queries="<results>/attacks/clean.npz",
-        neighbors=voting("<results>/neighbors/{model}/{layer}/{pool}/merged/clean.npz"),
+        neighbors=listed_neighbors(["clean"]),
         softmax=voting("<results>/softmax/{model}/{pool}/{shard}.npy"),
         weights=voting("<results>/softmax/{model}/{pool}/{shard}.weights.npy"),
+        checks=voting("<results>/softmax/{model}/{pool}/{shard}.checks.npy"),
     output:
         certificates=ensure("<results>/certificates/poisoning/{model}/{layer}/clean.npz", non_empty=True),
     log:
@@ -26,14 +27,7 @@ rule certify_votes:
         mem_mb=4000,
         runtime=120,
     params:
-        job=lambda wildcards: job(
-            "certify_votes",
-            combinations=CONFIG.votes.combinations,
-            k=CONFIG.votes.neighbors,
-            layer=wildcards.layer,
-            pools=pools_of(CONFIG, wildcards.layer),
-            weightings=CONFIG.votes.weightings,
-        ),
+        job=lambda wildcards: job("certify_votes", **vote_values(wildcards.layer)),
     shell:
         "python {params.job} --queries {input.queries:q} --neighbors {input.neighbors:q} --softmax {input.softmax:q}"
-        " --weights {input.weights:q} --certificates {output.certificates:q} --log {log:q}"
+        " --weights {input.weights:q} --checks {input.checks:q} --certificates {output.certificates:q} --log {log:q}"

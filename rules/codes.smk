@@ -1,17 +1,15 @@
 """Codes: features reduced by a PCA that is fitted on the first images of a pool.
 
-Needs: features/ of the shards.
+Needs: features/ and skipped/ of the shards.
 Makes: pca/{model}/{layer}/{pool}.npz
-       codes/{model}/{layer}/{pool}/{shard}.npy
+       codes/{model}/{layer}/{pool}/{shard}.npy   of the shards whose features are kept
 """
 
 
 rule fit_pca:
     input:
-        features=lambda wildcards: [
-            f"<results>/features/{{model}}/{{layer}}/{{pool}}/{shard}.npy"
-            for shard in shards_of(CONFIG, wildcards.pool, CONFIG.features.pca_samples)
-        ],
+        features=sample_files("features"),
+        skipped=sample_files("skipped"),
     output:
         ensure("<results>/pca/{model}/{layer}/{pool}.npz", non_empty=True),
     log:
@@ -32,24 +30,32 @@ rule fit_pca:
             seed=CONFIG.seed,
         ),
     shell:
-        "python {params.job} --features {input.features:q} --output {output:q} --log {log:q}"
+        "python {params.job} --features {input.features:q} --skipped {input.skipped:q} --output {output:q} --log {log:q}"
 
 
-rule encode_features:
-    input:
-        features="<results>/features/{model}/{layer}/{pool}/{shard}.npy",
-        pca="<results>/pca/{model}/{layer}/{pool}.npz",
-    output:
-        ensure("<results>/codes/{model}/{layer}/{pool}/{shard}.npy", non_empty=True),
-    log:
-        "<logs>/encode_features/{model}/{layer}/{pool}/{shard}.log",
-    conda:
-        ENVIRONMENT
-    threads: CONFIG.threads
-    resources:
-        mem_mb=4000,
-        runtime=120,
-    params:
-        job=job("encode_features"),
-    shell:
-        "python {params.job} --features {input.features:q} --pca {input.pca:q} --output {output:q} --log {log:q}"
+for number, pool, layers in POOL_PASSES:
+
+    rule:
+        name:
+            f"encode_features{pass_word(number)}_{pool}"
+        input:
+            features=[f"<results>/features/{{model}}/{layer}/{pool}/{{shard}}.npy" for layer in layers],
+            pca=[f"<results>/pca/{{model}}/{layer}/{pool}.npz" for layer in layers],
+        output:
+            codes=[f"<results>/codes/{{model}}/{layer}/{pool}/{{shard}}.npy" for layer in layers],
+        log:
+            f"<logs>/encode_features{pass_word(number)}/{{model}}/{pool}/{{shard}}.log",
+        benchmark:
+            f"<benchmarks>/encode_features{pass_word(number)}/{{model}}/{pool}/{{shard}}.tsv"
+        wildcard_constraints:
+            shard=one_of(KEPT_SHARDS),
+        conda:
+            ENVIRONMENT
+        threads: CONFIG.threads
+        resources:
+            mem_mb=1000,
+            runtime=120,
+        params:
+            job=job("encode_features", type=CONFIG.index.codes),
+        shell:
+            "python {params.job} --features {input.features:q} --pca {input.pca:q} --codes {output.codes:q} --log {log:q}"

@@ -20,7 +20,18 @@ from nndefense.core.fingerprint import fingerprint
 from nndefense.core.params import Params
 from nndefense.defenses import DEFENSES
 from nndefense.evaluation import KINDS, SUMMARIES
-from nndefense.flow.databases import attacker_shards, pools_of, shards_of
+from nndefense.flow.batches import answered_batches, searched_batches
+from nndefense.flow.databases import (
+    attacker_lists,
+    attacker_shards,
+    kept_shards,
+    neighbors_place,
+    pools_of,
+    shards_of,
+    shards_within,
+    span_names,
+    stops_within,
+)
 from nndefense.flow.models import (
     architecture_targets,
     defense_kind,
@@ -31,17 +42,15 @@ from nndefense.flow.models import (
     training_targets,
     used_models,
 )
-from nndefense.flow.needs import attack_needs, defense_needs, pooled_sides
+from nndefense.flow.needs import attack_needs, defense_needs, packs_needs, pooled_sides
 from nndefense.flow.queries import (
     attacked_defense,
     attacked_model,
-    defense_packs,
     file_of,
     method_options,
     tried_packs,
-    undefended_packs,
 )
-from nndefense.flow.rows import PREDICTIONS, all_files, summary_files, system_answers
+from nndefense.flow.rows import all_files, summary_files, system_answers
 
 try:
     CONFIG = load_config(config)
@@ -51,7 +60,9 @@ except NNDefenseError as error:
 TARGET = CONFIG.target
 RESULTS = f"results/{CONFIG.run}" if CONFIG.run else "results"
 ENVIRONMENT = f"../envs/{CONFIG.environment}.yaml"
-FIRST_PASS, *LATER_PASSES = CONFIG.features.passes
+PASSES = CONFIG.features.passes
+SEARCHED, ANSWERED = searched_batches(CONFIG), answered_batches(CONFIG)
+KEPT_SHARDS, CODED_SHARDS = kept_shards(CONFIG)
 ARCHITECTURES = architecture_targets(CONFIG, *used_models(CONFIG))
 
 
@@ -78,14 +89,9 @@ def kept(path):
     return path if CONFIG.features.keep else temp(path)
 
 
-def packed(wildcards):
-    """The pack of the query sets that a job is about."""
-    return Pack.parse(wildcards.queries)
-
-
-def pool_sets(wildcards, file):
+def pool_sets(pool, file):
     """A file of every image set that a pool draws from."""
-    return [f"<results>/images/{name}/{file}" for name in CONFIG.pools[wildcards.pool].images]
+    return [f"<results>/images/{name}/{file}" for name in CONFIG.pools[pool].images]
 
 
 def pool_targets(pool):
@@ -116,11 +122,7 @@ wildcard_constraints:
     pool=one_of(CONFIG.pools),
     layer=one_of(CONFIG.features.names),
     shard=r"\d+-\d+",
-    queries=one_of(
-        dict.fromkeys(
-            [*undefended_packs(CONFIG), *(pack for name in CONFIG.defenses for pack in defense_packs(CONFIG, name))]
-        )
-    ),
+    span=r"\d+-\d+",
     ball=one_of(BALLS),
     threat=r"((gray|black|white)_box|adaptive)(-[\w.-]+)?",
     database=r"\w+-\d+(-overlap-[0-9.e-]+)?",

@@ -33,8 +33,8 @@ rule describe_defense:
             weighting=CONFIG.base.weighting,
         ),
     shell:
-        "python {params.job} --model {input.model:q} --pca {input.pca:q} --index {input.index:q}"
-        " --codes {input.codes:q} --softmax {input.softmax:q} --weights {input.confidences:q} --pool {input.pool:q}"
+        "python {params.job} --model {input.model:q} --pca {input.pca:q} --codes {input.codes:q}"
+        " --skipped {input.skipped:q} --index {input.index:q} --checks {input.checks:q} --softmax {input.softmax:q} --weights {input.confidences:q} --pool {input.pool:q}"
         " --sets {input.sets:q} --task {input.task:q} --output {output:q} --log {log:q}"
 
 

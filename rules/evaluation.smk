@@ -1,43 +1,15 @@
-"""Result rows of every evaluation kind, made of the answers.
+"""Result rows of every evaluation kind: measured on the answers, which is quick, where they are shown.
 
 Needs: predictions/.
-Makes: {kind}/{model}/{layer or defense}/{queries}.csv   e.g. accuracy
-       {kind}.csv                                        all of them
+Makes: {kind}.csv   all rows of a kind, e.g. accuracy.csv
 """
 
-
-rule measure_rows:
-    input:
-        predictions="<results>/predictions/{model}/{system}/{queries}.npz",
-    output:
-        ensure("<results>/{kind}/{model}/{system}/{queries}.csv", non_empty=True),
-    log:
-        "<logs>/measure_rows/{kind}/{model}/{system}/{queries}.log",
-    wildcard_constraints:
-        system=one_of([NO_DEFENSE, *CONFIG.defenses, *CONFIG.features.names]),
-    conda:
-        ENVIRONMENT
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        job=lambda wildcards: job(
-            "measure_rows",
-            KINDS[wildcards.kind].target,
-            dataset=CONFIG.dataset,
-            model=wildcards.model,
-            queries_name=wildcards.queries,
-            seed=CONFIG.seed,
-            system=wildcards.system,
-            target=KINDS[wildcards.kind].target,
-        ),
-    shell:
-        "python {params.job} --predictions {input.predictions:q} --output {output:q} --log {log:q}"
+from nndefense.report.piece import run_facts
 
 
 rule collect_rows:
     input:
-        parts=lambda wildcards: all_files(CONFIG, wildcards.kind),
+        parts=lambda wildcards: all_files(CONFIG),
     output:
         ensure("<results>/{kind}.csv", non_empty=True),
     log:
@@ -48,6 +20,11 @@ rule collect_rows:
         mem_mb=2000,
         runtime=30,
     params:
-        job=lambda wildcards: job("collect_rows", KINDS[wildcards.kind].target, target=KINDS[wildcards.kind].target),
+        job=lambda wildcards: job(
+            "collect_rows",
+            KINDS[wildcards.kind].target,
+            facts=run_facts(CONFIG),
+            target=KINDS[wildcards.kind].target,
+        ),
     shell:
         "python {params.job} --parts {input.parts:q} --output {output:q} --log {log:q}"

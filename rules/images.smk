@@ -33,7 +33,7 @@ rule list_images:
 
 rule build_pool:
     input:
-        manifests=lambda wildcards: pool_sets(wildcards, "manifest.parquet"),
+        manifests=lambda wildcards: pool_sets(wildcards.pool, "manifest.parquet"),
         task=f"<results>/images/{CONFIG.queries.images}/set.json",
     output:
         ensure("<results>/pools/{pool}.parquet", non_empty=True),
@@ -48,8 +48,10 @@ rule build_pool:
         job=lambda wildcards: job(
             "build_pool",
             names=CONFIG.pools[wildcards.pool].images,
+            order=CONFIG.pools[wildcards.pool].order,
             pool=wildcards.pool,
             seed=CONFIG.seed,
+            sizes=CONFIG.pools[wildcards.pool].values if CONFIG.pools[wildcards.pool].order == "tars" else None,
             tags=CONFIG.pools[wildcards.pool].tags,
         ),
     shell:
@@ -87,6 +89,9 @@ rule draw_sheet:
         "<logs>/draw_sheet/{set}.log",
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=30,
     params:
         job=lambda wildcards: job("draw_sheet", *image_targets(CONFIG, wildcards.set)),
     shell:

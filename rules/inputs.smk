@@ -57,20 +57,27 @@ def deployed_shards(shards):
     """Files of the retrieval by the base values, from a database of these shards."""
     places = {"layer": CONFIG.base.features, "pool": CONFIG.base.pool, "model": TARGET}
     parts = {
-        "index": "<results>/index/{model}/{layer}/{pool}/{shard}.faiss",
         "codes": "<results>/codes/{model}/{layer}/{pool}/{shard}.npy",
+        "skipped": "<results>/skipped/{model}/{layer}/{pool}/{shard}.npy",
         "softmax": "<results>/softmax/{model}/{pool}/{shard}.npy",
         "confidences": "<results>/softmax/{model}/{pool}/{shard}.weights.npy",
+        "checks": "<results>/softmax/{model}/{pool}/{shard}.checks.npy",
     }
+    if indexed(CONFIG.base.features):
+        parts["index"] = "<results>/index/{model}/{layer}/{pool}/{shard}.faiss"
     found = {name: [path.format(shard=shard, **places) for shard in shards] for name, path in parts.items()}
-    return found | {
-        "model": f"<results>/models/{TARGET}/model.json",
-        "weights": f"<results>/models/{TARGET}/weights.safetensors",
-        "pca": "<results>/pca/{model}/{layer}/{pool}.npz".format(**places),
-        "pool": f"<results>/pools/{CONFIG.base.pool}.parquet",
-        "sets": [f"<results>/images/{name}/set.json" for name in CONFIG.pools[CONFIG.base.pool].images],
-        "task": f"<results>/images/{CONFIG.queries.images}/set.json",
-    }
+    return (
+        {"index": []}
+        | found
+        | {
+            "model": f"<results>/models/{TARGET}/model.json",
+            "weights": f"<results>/models/{TARGET}/weights.safetensors",
+            "pca": "<results>/pca/{model}/{layer}/{pool}.npz".format(**places),
+            "pool": f"<results>/pools/{CONFIG.base.pool}.parquet",
+            "sets": [f"<results>/images/{name}/set.json" for name in CONFIG.pools[CONFIG.base.pool].images],
+            "task": f"<results>/images/{CONFIG.queries.images}/set.json",
+        }
+    )
 
 
 def knowledge_files(name):
@@ -86,9 +93,16 @@ def knowledge_files(name):
     return files
 
 
-def queries_file(wildcards):
+def knowledge_lists(wildcards):
+    """The clean images' neighbours in the spans of an attacker's database."""
+    database = AttackDatabase.parse(wildcards.database)
+    place = f"<results>/neighbors/{TARGET}/{CONFIG.base.features}/{database.pool}"
+    return [f"{place}/{span}/clean.npz" for span, _ in attacker_lists(CONFIG, database)]
+
+
+def attack_file(pack):
     """The file that holds a pack's images."""
-    return f"<results>/attacks/{file_of(CONFIG, packed(wildcards))}.npz"
+    return f"<results>/attacks/{file_of(CONFIG, pack)}.npz"
 
 
 def deployed_model(wildcards, file):
@@ -100,16 +114,3 @@ def system_needs(wildcards):
     """What a defence needs to answer images that are of no pack of this run, so that none of its answers are stored."""
     pack = Pack.parse(f"{CONFIG.base.space}/gray_box/submitted/eps-0")
     return defense_needs(CONFIG, wildcards.defense, pack)
-
-
-def voting(name):
-    """Files of every pool that a layer is evaluated on, and of its shards; name: with {pool}, {shard}, wildcards."""
-
-    def files(wildcards):
-        found = []
-        for pool in pools_of(CONFIG, wildcards.layer):
-            shards = shards_of(CONFIG, pool) if "{shard}" in name else [""]
-            found += [name.format(pool=pool, shard=shard, **wildcards) for shard in shards]
-        return found
-
-    return files

@@ -15,22 +15,6 @@ def training_job(program):
     )
 
 
-def extraction(layers, *targets, **values):
-    """Parameters of a forward pass that yields these layers."""
-    common = {"batch": CONFIG.features.batch, "pooled": pooled_sides(CONFIG, layers) or None}
-    return job("extract_features", *ARCHITECTURES, *targets, skip_limit=CONFIG.skip_limit, **common, **values)
-
-
-def extract_shard(layers):
-    """Parameters of a pass over a database shard."""
-    return lambda wildcards: extraction(layers, *pool_targets(wildcards.pool), shard=wildcards.shard)
-
-
-def extract_pack(layers):
-    """Parameters of a pass over a pack of query sets."""
-    return lambda wildcards: extraction(layers, queries_name=wildcards.queries)
-
-
 def attack_job(program, wildcards, *targets, **values):
     """Parameters of a job that runs an attack."""
     threat = Threat.parse(wildcards.threat)
@@ -119,15 +103,21 @@ def answering(program, defense, found, **values):
     )
 
 
-def defense_job(wildcards):
-    """Parameters of evaluate_defense."""
-    return answering(
-        "evaluate_defense",
-        wildcards.defense,
-        defense_needs(CONFIG, wildcards.defense, packed(wildcards)),
-        batch=CONFIG.attacks.batch,
-        queries_name=wildcards.queries,
-    )
+def defense_job(packs):
+    """Parameters of evaluate_defense for these packs."""
+
+    def values(wildcards):
+        found, used = packs_needs(CONFIG, wildcards.defense, packs)
+        return answering(
+            "evaluate_defense",
+            wildcards.defense,
+            found,
+            batch=CONFIG.attacks.batch,
+            names=list(map(str, packs)),
+            used=used,
+        )
+
+    return values
 
 
 def system_job(wildcards):

@@ -25,6 +25,9 @@ rule write_captions:
         "<logs>/write_captions.log",
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=60,
     params:
         job=job("write_captions", about=ABOUT),
     shell:
@@ -46,6 +49,9 @@ rule make_pages:
         "<logs>/make_pages.log",
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=60,
     params:
         job=job("make_pages", about=ABOUT),
     shell:

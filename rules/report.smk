@@ -31,12 +31,13 @@ def piece_files(piece):
 
 def piece_job(program, piece):
     """Parameters of the job that makes a figure or table; it reads images of a pool where they are among its inputs."""
-    files = piece.files(CONFIG)
+    files, values = piece.files(CONFIG), piece.params(CONFIG)
     return job(
         program,
         piece_target(piece.name),
         *(pool_targets(CONFIG.base.pool) if "sets" in files else []),
-        params=piece.params(CONFIG),
+        *([values["measured"]] if "measured" in values else []),
+        params=values,
         piece=piece.name,
         roles=[role for role, paths in files.items() for _ in paths],
     )

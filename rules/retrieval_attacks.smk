@@ -21,7 +21,7 @@ rule attack_retrieval:
     threads: CONFIG.threads
     resources:
         gpu=CONFIG.gpu,
-        mem_mb=6000,
+        mem_mb=CONFIG.memory_mb,
         runtime=1440,
     params:
         job=lambda wildcards: breaking_job("attack_retrieval", wildcards),
@@ -47,7 +47,7 @@ rule check_certificates:
     threads: CONFIG.threads
     resources:
         gpu=CONFIG.gpu,
-        mem_mb=6000,
+        mem_mb=CONFIG.memory_mb,
         runtime=1440,
     params:
         job=lambda wildcards: breaking_job("check_certificates", wildcards),

@@ -32,7 +32,7 @@ rule train_model:
     threads: lambda wildcards: recipe(wildcards).threads
     resources:
         gpu=CONFIG.gpu,
-        mem_mb=8000,
+        mem_mb=CONFIG.memory_mb,
         runtime=720,
     params:
         job=training_job("train_model"),
@@ -67,7 +67,7 @@ rule train_racnn:
     threads: lambda wildcards: recipe(wildcards).threads
     resources:
         gpu=CONFIG.gpu,
-        mem_mb=8000,
+        mem_mb=CONFIG.memory_mb,
         runtime=720,
     params:
         job=training_job("train_racnn"),

@@ -40,7 +40,7 @@ rule tune_defense:
     threads: CONFIG.threads
     resources:
         gpu=CONFIG.gpu,
-        mem_mb=6000,
+        mem_mb=CONFIG.memory_mb,
         runtime=720,
     params:
         job=tuning_job,
@@ -91,7 +91,7 @@ rule purify_images:
     threads: CONFIG.threads
     resources:
         gpu=CONFIG.gpu,
-        mem_mb=6000,
+        mem_mb=CONFIG.memory_mb,
         runtime=60,
     params:
         job=purified_job,

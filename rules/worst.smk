@@ -30,7 +30,7 @@ rule attack_defense:
     threads: CONFIG.threads
     resources:
         gpu=CONFIG.gpu,
-        mem_mb=8000,
+        mem_mb=CONFIG.memory_mb,
         runtime=1440,
     params:
         job=worst_job,

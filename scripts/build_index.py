@@ -1,31 +1,31 @@
-"""Build the search index of a shard from its codes: sign bits, of layers pooled by R-MAC, are compared by Hamming
-distance in an exact index, whatever the factory string.
-"""
+"""Fill a copy of a pool's trained index with the codes of a shard; ids are rows of the pool."""
 
 import argparse
 
 from nndefense.core.command import Job, parser, run
-from nndefense.core.errors import FileFault
-from nndefense.core.files import read_array, write_sealed
-from nndefense.core.skipped import usable
-from nndefense.database.index import BINARY_FACTORY, build_index, index_to_bytes
+from nndefense.core.files import read_sealed, write_sealed
+from nndefense.database.engines.stored import Span
+from nndefense.database.engines.trained import Trained
+from nndefense.database.index import index_to_bytes
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
-    codes, about = read_array(arguments.codes)
-    good = usable(len(codes), about["skipped"])
-    if not len(good):
-        raise FileFault(f"{arguments.codes}: every image of the shard was skipped")
-    factory = BINARY_FACTORY if codes.dtype == "uint8" else arguments.factory
-    index = build_index(codes[good], factory)
+    import faiss
+
+    faiss.omp_set_num_threads(arguments.threads)
+    trained, about = read_sealed(arguments.trained)
+    span = Span([arguments.codes], [arguments.skipped], **{name: about[name] for name in ("model", "layer", "pca")})
+    index = Trained(trained=trained).build(span.blocks(), first=span.start, skipped=span.skipped())
     content = index_to_bytes(index)
-    job.say(f"{factory}: {index.ntotal:,} codes of {index.d} dimensions, {len(content):,} bytes")
-    write_sealed(arguments.output, content, about | {"factory": factory, "dimension": index.d, "rows": index.ntotal})
+    job.say(f"{about['factory']}: {index.ntotal:,} codes of {index.d} dimensions, {len(content):,} bytes")
+    facts = {"start": span.start, "stop": span.stop, "rows": index.ntotal}
+    write_sealed(arguments.output, content, about | span.about | facts)
 
 
 if __name__ == "__main__":
     options = parser(__doc__)
+    options.add_argument("--trained", required=True, help="index that train_index.py made")
     options.add_argument("--codes", required=True, help=".npy of a shard")
-    options.add_argument("--factory", default="Flat", help="FAISS factory string")
+    options.add_argument("--skipped", required=True, help="its rows without codes, .npy")
     options.add_argument("--output", required=True, help="index to write")
     run(main, options.parse_args())

@@ -1,36 +1,58 @@
 """Build a pool: its images in the seeded order that database shards are cut from."""
 
 import argparse
+from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from nndefense.axes.shards import permute_pool
 from nndefense.core.command import Job, parser, run
-from nndefense.core.errors import InputError
-from nndefense.core.files import read_json, read_table, write_table
+from nndefense.core.files import read_json
+from nndefense.core.progress import blocks
 from nndefense.core.seeds import derive_seed
+from nndefense.core.tables import ROWS
+from nndefense.images.manifest import StoredManifest
+from nndefense.images.pool_file import PoolFile, kept_blocks, write_pool
+from nndefense.images.tar_order import expected_distance, share_distance
+
+
+def count_tags(job: Job, manifests: Mapping[str, StoredManifest], kept: Collection[str] | None) -> Counter[str]:
+    """Images of each tag in the pool."""
+    tags: Counter[str] = Counter()
+    for name, manifest in manifests.items():
+        before = tags.total()
+        for _, found in kept_blocks(manifest, kept):
+            tags.update(found.tolist())
+        job.say(f"{name}: {tags.total() - before:,} of {len(manifest):,} images")
+    return tags
+
+
+def compare_prefix(pool: PoolFile, manifests: Mapping[str, StoredManifest], size: int, whole: Counter[str]) -> str:
+    """How far the first images of a pool differ from the whole in their tags."""
+    tags: Counter[str] = Counter()
+    for block in blocks(size, ROWS):
+        tags.update(pool.tags_at(np.arange(block.start, block.stop), manifests).tolist())
+    return (
+        f"first {size:,}: {share_distance(tags, whole):.2%} of the images would need another tag to have the shares of "
+        f"the whole; {expected_distance(whole, size):.2%} would on average, were they drawn one by one"
+    )
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
     task = set(read_json(arguments.task)["class_names"])
-    sets, rows, tags = [], [], []
-    for name, path in zip(arguments.names, arguments.manifests, strict=True):
-        manifest = read_table(path, "tag")
-        chosen = np.arange(len(manifest["tag"]))
-        if arguments.tags == "task":
-            chosen = chosen[np.isin(manifest["tag"].astype(str), sorted(task))]
-        job.say(f"{name}: {len(chosen):,} of {len(manifest['tag']):,} images")
-        sets += [name] * len(chosen)
-        rows.append(chosen)
-        tags += manifest["tag"][chosen].tolist()
-    if not sets:
-        raise InputError(f"pool {arguments.pool}: no image has a tag that names a class of the task")
-    order = permute_pool(np.arange(len(sets)), derive_seed(arguments.seed, "pool", arguments.pool))
-    columns = {"set": np.array(sets), "row": np.concatenate(rows), "tag": np.array(tags)}
-    write_table(arguments.output, {name: values[order] for name, values in columns.items()})
-    share = np.isin(columns["tag"], sorted(task)).mean()
-    job.say(f"{Path(arguments.output).stem}: {len(sets):,} images, {share:.1%} with a tag of the task")
+    kept = task if arguments.tags == "task" else None
+    pairs = zip(arguments.names, arguments.manifests, strict=True)
+    manifests = {name: StoredManifest(path) for name, path in pairs}
+    tags = count_tags(job, manifests, kept)
+    seed = derive_seed(arguments.seed, "pool", arguments.pool)
+    write_pool(arguments.output, manifests, kept, arguments.order, seed)
+    share = sum(tags[name] for name in task) / tags.total()
+    job.say(f"{Path(arguments.output).stem}: {tags.total():,} images, {share:.1%} with a tag of the task")
+    if arguments.order == "tars":
+        pool = PoolFile(arguments.output)
+        for size in sorted({min(size, len(pool)) for size in arguments.sizes}):
+            job.say(compare_prefix(pool, manifests, size, tags))
 
 
 if __name__ == "__main__":
@@ -42,6 +64,8 @@ if __name__ == "__main__":
     options.add_argument(
         "--tags", choices=["any", "task"], default="any", help="keep every image, or those of the task"
     )
+    options.add_argument("--order", choices=["table", "function", "tars"], default="table", help="of the images")
+    options.add_argument("--sizes", nargs="*", type=int, default=[], help="databases to compare with the whole by tags")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--output", required=True, help="parquet to write")
     run(main, options.parse_args())

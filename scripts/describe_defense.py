@@ -11,30 +11,28 @@ from nndefense.core.command import Job, parser, run
 from nndefense.core.errors import InputError
 from nndefense.core.files import read_json, read_seal, write_json
 from nndefense.defenses.deployed import Deployed, to_json
-from nndefense.images.description import open_described
 
 
 def count_images(arguments: argparse.Namespace) -> int:
     """Images of the database. InputError where the files of its shards are not in one order."""
     shards = [
         [(about["start"], about["stop"]) for about in (read_seal(path)["about"] for path in paths)]
-        for paths in (arguments.index, arguments.codes, arguments.softmax, arguments.weights)
+        for paths in (arguments.codes, arguments.skipped, arguments.softmax, arguments.weights, arguments.checks)
     ]
     if any(one != shards[0] for one in shards):
-        raise InputError("--index, --codes, --softmax and --weights: need the same shards in the same order")
+        raise InputError("--codes, --skipped, --softmax, --weights, --checks: need the same shards in the same order")
     return sum(stop - start for start, stop in shards[0])
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
     task = read_json(arguments.task)
-    images = open_described(task)
     options = {name: getattr(arguments, name) for name in ("weighting", "combination", "searched", "probes")}
     deployed = Deployed(
         dataset=arguments.dataset,
         class_names=task["class_names"],
-        size=images.size,
-        resize=getattr(images, "resize", None),
-        crop=getattr(images, "crop", "center"),
+        size=task["size"],
+        resize=task["resize"],
+        crop=task["crop"],
         model=arguments.model,
         layer=arguments.layer,
         pooled=json.loads(arguments.pooled),
@@ -43,8 +41,10 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
         images=count_images(arguments),
         index=arguments.index,
         codes=arguments.codes,
+        skipped=arguments.skipped,
         softmax=arguments.softmax,
         weights=arguments.weights,
+        checks=arguments.checks,
         pool=arguments.pool,
         sets=arguments.sets,
         options={"k": arguments.neighbors, **{name: value for name, value in options.items() if value is not None}},
@@ -60,10 +60,12 @@ if __name__ == "__main__":
     options = parser(__doc__)
     options.add_argument("--model", required=True, help="model.json")
     options.add_argument("--pca", required=True, help=".npz of the pool's PCA")
-    options.add_argument("--index", nargs="+", required=True, help="indexes of the database's shards")
-    options.add_argument("--codes", nargs="+", required=True, help="their codes, in the same order")
+    options.add_argument("--codes", nargs="+", required=True, help="codes of the database's shards")
+    options.add_argument("--skipped", nargs="+", required=True, help="their rows without codes, in the same order")
+    options.add_argument("--index", nargs="*", default=[], help="their indexes, in the same order (default: exact)")
     options.add_argument("--softmax", nargs="+", required=True, help="their softmax rows, in the same order")
     options.add_argument("--weights", nargs="+", required=True, help="their confidence weights, in the same order")
+    options.add_argument("--checks", nargs="+", required=True, help="checks of the rows, in the same order")
     options.add_argument("--pool", required=True, help="parquet of the pool")
     options.add_argument("--sets", nargs="+", required=True, help="set.json of every image set of the pool")
     options.add_argument("--task", required=True, help="set.json of the test images")

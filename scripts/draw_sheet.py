@@ -12,7 +12,7 @@ from nndefense.report.style import figure_bytes, new_figure
 def main(arguments: argparse.Namespace, job: Job) -> None:
     description = read_json(arguments.description)
     chosen = choose_rows(read_table(arguments.manifest, "tag")["tag"].astype(str), arguments.columns, arguments.tags)
-    image_set = open_described(description)
+    image_set = open_described(arguments.description)
     sheet = arrange([image_set.read(rows).images for _, rows in chosen])
     height, width = sheet.shape[:2]
     inches = 0.42 * len(chosen)

@@ -15,7 +15,6 @@ def read_images(
     arguments: argparse.Namespace, job: Job, side: str, count: int | None, taken: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Readable images of a side, drawn at random but for the rows `taken`: images, labels, rows."""
-    description = read_json(getattr(arguments, side))
     labels = read_table(getattr(arguments, f"{side}_manifest"), "label")["label"]
     place = f"retrieval.tasks.{arguments.task}.{side}"
     random = np.random.default_rng(derive_seed(arguments.seed, "task", arguments.task, side))
@@ -23,7 +22,7 @@ def read_images(
     if len(free) < (count or 1):
         raise InputError(f"{place}_count: {count or 'all'} images of {len(free)} that have a label and are not taken")
     rows = np.sort(random.permutation(free)[:count])
-    return read_rows(job, description, labels[rows], rows, arguments.skip_limit)._asdict()
+    return read_rows(job, getattr(arguments, side), labels[rows], rows, arguments.skip_limit)._asdict()
 
 
 def check_classes(arguments: argparse.Namespace) -> None:

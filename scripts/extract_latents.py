@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
         )
     found, skipped = [], {}
     with Progress(f"latents of {about['name']}", len(labels), "images", job.log) as progress, torch.no_grad():
-        for block, images, bad in read_blocks(open_described(about), np.arange(len(labels)), BLOCK):
+        for block, images, bad in read_blocks(open_described(arguments.images), np.arange(len(labels)), BLOCK):
             skipped |= bad
 
             def compute(part: slice, images: np.ndarray = images) -> np.ndarray:

@@ -5,7 +5,7 @@ import argparse
 import numpy as np
 
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_arrays, read_json, write_arrays
+from nndefense.core.files import read_arrays, write_arrays
 from nndefense.core.seeds import derive_seed
 from nndefense.dictionaries.clusters import CRITERIA, central_members, find_clusters
 from nndefense.dictionaries.stored_clusters import write_clusters
@@ -14,7 +14,7 @@ from nndefense.images.description import open_described
 
 def central_images(arguments: argparse.Namespace, members: list[np.ndarray]) -> dict[str, np.ndarray]:
     """images (K, q, H, W, 3) uint8 and rows (K, q) of the clusters' most central members; row -1: none."""
-    image_set = open_described(read_json(arguments.images))
+    image_set = open_described(arguments.images)
     rows = np.full((len(members), arguments.central), -1, dtype=np.int64)
     for place, own in enumerate(members):
         rows[place, : len(own)] = own

@@ -8,7 +8,8 @@ import argparse
 import numpy as np
 
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_array, read_arrays, write_arrays
+from nndefense.core.files import read_array, write_arrays
+from nndefense.database.lists import read_lists
 from nndefense.database.merge import merge_neighbors
 from nndefense.database.stored_softmax import open_stores
 
@@ -27,9 +28,9 @@ def gather_codes(paths: list[str], ids: np.ndarray) -> np.ndarray:
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
     # The one set of the clean images.
-    lists = [tuple(values[0] for values in read_arrays(path, "ids", "distances").values()) for path in arguments.shards]
-    ids, _ = merge_neighbors(lists, arguments.neighbors)
-    (store,) = open_stores(arguments.softmax, arguments.weights).values()
+    spans = [read_lists(path, [stop]) for path, stop in zip(arguments.lists, arguments.stops, strict=True)]
+    ids, _ = merge_neighbors([(one["ids"][0, 0], one["distances"][0, 0]) for one in spans], arguments.neighbors)
+    (store,) = open_stores(arguments.softmax, arguments.weights, arguments.checks).values()
     softmax, _, valid = store.take(ids)
     codes = gather_codes(arguments.codes, ids)
     # Places without a neighbour (a database smaller than K) must not pull the mean towards zero.
@@ -42,9 +43,11 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
 
 if __name__ == "__main__":
     options = parser(__doc__)
-    options.add_argument("--shards", nargs="+", required=True, help="clean images' neighbours in the database's shards")
+    options.add_argument("--lists", nargs="+", required=True, help="clean images' neighbours in spans of the database")
+    options.add_argument("--stops", nargs="+", type=int, required=True, help="rows up to which each belongs to it")
     options.add_argument("--softmax", nargs="+", required=True, help="softmax rows of the shards")
     options.add_argument("--weights", nargs="+", required=True, help="their confidence weights, in the same order")
+    options.add_argument("--checks", nargs="+", required=True, help="checks of the softmax rows, in the same order")
     options.add_argument("--codes", nargs="+", required=True, help="codes of the shards")
     options.add_argument("--neighbors", type=int, default=50, help="neighbours taken per image")
     options.add_argument("--output", required=True, help=".npz to write")

@@ -6,7 +6,7 @@ import numpy as np
 
 from nndefense.core.command import Job, parser, run
 from nndefense.core.errors import InputError
-from nndefense.core.files import read_json, write_arrays
+from nndefense.core.files import write_arrays
 from nndefense.core.progress import Progress
 from nndefense.core.seeds import derive_seed
 from nndefense.core.streams import stream
@@ -78,7 +78,7 @@ def learnt(
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
     device = job.torch_device()
-    image_set, found, wanted = open_described(read_json(arguments.images)), [], members(arguments)
+    image_set, found, wanted = open_described(arguments.images), [], members(arguments)
     for place, rows in wanted.items():
         name = "whole" if arguments.part is None else f"cluster {place}"
         found.append(learnt(arguments, job, image_set, rows, name, device))

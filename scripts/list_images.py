@@ -4,17 +4,15 @@ import argparse
 import json
 
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import write_json, write_table
-from nndefense.images.description import describe_set, open_options
+from nndefense.core.progress import Progress
+from nndefense.images.description import list_set
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
-    options = json.loads(arguments.image_set)
-    image_set = open_options(options)
-    manifest = image_set.manifest()
-    job.say(f"{arguments.name}: {len(image_set):,} images, {len(image_set.class_names)} classes")
-    write_table(arguments.manifest, manifest)
-    write_json(arguments.description, describe_set(arguments.name, options, image_set, manifest["source"]))
+    options, files = json.loads(arguments.image_set), (arguments.description, arguments.manifest)
+    with Progress(f"list {arguments.name}", None, "images", job.log) as progress:
+        about = list_set(arguments.name, options, *files, progress.advance)
+    job.say(f"{arguments.name}: {about['rows']:,} images, {len(about['class_names'])} classes")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     count = min(arguments.count or len(free), len(free))
     rows = np.sort(free[:count])
     blocks, skipped = [], {}
-    for _, images, bad in read_blocks(open_described(description), rows, 256):
+    for _, images, bad in read_blocks(open_described(arguments.description), rows, 256):
         blocks.append(images)
         skipped |= bad
     job.say(check_skipped(skipped, count, arguments.skip_limit))

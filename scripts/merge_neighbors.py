@@ -1,32 +1,54 @@
-"""Merge the neighbour lists of a pool's shards into those of every database size: (query sets, sizes, queries, k)."""
+"""Merge neighbour lists of a pool's spans into those of every database size: (query sets, sizes, queries, k)."""
 
 import argparse
 
 import numpy as np
 
 from nndefense.core.command import Job, parser, run
+from nndefense.core.errors import InputError
 from nndefense.core.files import read_arrays, write_arrays
-from nndefense.database.merge import merge_ladder
+from nndefense.database.merge import merge_neighbors
+
+
+def flat_lists(values: np.ndarray) -> np.ndarray:
+    """(sets, queries, k) as (sets * queries, k)."""
+    return values.reshape(-1, values.shape[-1])
+
+
+def merge(paths: list[str], sizes: list[int], k: int) -> dict[str, np.ndarray]:
+    """Lists of the nearest in the first `sizes` rows, of one pack; paths: its lists in each span, in their order."""
+    before, found = [], []
+    for path in paths:
+        span = read_arrays(path, "stops", "ids", "distances")
+        lists = [
+            tuple(flat_lists(span[name][:, stop]) for name in ("ids", "distances"))
+            for stop in range(len(span["stops"]))
+        ]
+        for stop, own in zip(span["stops"].tolist(), lists, strict=True):
+            if stop in sizes:
+                found.append(merge_neighbors([*before, own], k))
+        before = [merge_neighbors([*before, lists[-1]], k)]
+    if len(found) != len(sizes):
+        raise InputError(f"{paths[-1]}: lists of {len(found)} of the sizes {', '.join(map(str, sizes))}")
+    sets, _, queries, _ = span["ids"].shape
+    ids, distances = (np.stack([one[part].reshape(sets, queries, k) for one in found], axis=1) for part in (0, 1))
+    return {"stops": np.array(sizes), "ids": ids, "distances": distances}
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
-    shards = [read_arrays(path, "ids", "distances") for path in arguments.shards]
-    sets, queries, kept = shards[0]["ids"].shape
-    lists = (tuple(values.reshape(-1, kept) for values in shard.values()) for shard in shards)
-    ladder = zip(arguments.stops, merge_ladder(lists, arguments.neighbors), strict=True)
-    merged = [lists for stop, lists in ladder if stop in arguments.sizes]
-    ids, distances = (np.stack([lists[part].reshape(sets, queries, -1) for lists in merged], axis=1) for part in (0, 1))
-    for size, nearest in zip(arguments.sizes, distances[0, :, :, 0], strict=True):
-        copies = int((nearest <= 1e-6).sum())
-        job.say(f"N = {size:,}: {copies} of {len(nearest):,} queries have a database image at distance 0")
-    write_arrays(arguments.output, sizes=np.array(arguments.sizes), ids=ids, distances=distances)
+    packs = len(arguments.output)
+    for number, output in enumerate(arguments.output):
+        merged = merge(arguments.spans[number::packs], arguments.sizes, arguments.neighbors)
+        write_arrays(output, **merged)
+        for size, nearest in zip(arguments.sizes, merged["distances"][0, :, :, 0], strict=True):
+            copies = int((nearest <= 1e-6).sum())
+            job.say(f"N = {size:,}: {copies} of {len(nearest):,} queries have a database image at distance 0")
 
 
 if __name__ == "__main__":
     options = parser(__doc__)
-    options.add_argument("--shards", nargs="+", required=True, help="neighbour lists, in the order of the shards")
-    options.add_argument("--sizes", nargs="+", type=int, required=True, help="database sizes wanted")
-    options.add_argument("--stops", nargs="+", type=int, required=True, help="images up to the end of each shard")
+    options.add_argument("--spans", nargs="+", required=True, help="neighbour lists: of each span all packs")
+    options.add_argument("--sizes", nargs="+", type=int, required=True, help="database sizes wanted, ascending")
     options.add_argument("--neighbors", type=int, default=100, help="neighbours kept per query")
-    options.add_argument("--output", required=True, help=".npz to write")
+    options.add_argument("--output", nargs="+", required=True, help=".npz to write, of each pack")
     run(main, options.parse_args())

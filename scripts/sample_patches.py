@@ -18,7 +18,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     seed = derive_seed(arguments.seed, "patches", description["name"])
     count = min(arguments.count, description["rows"])
     rows = np.sort(np.random.default_rng(seed).permutation(description["rows"])[:count])
-    batch = open_described(description).read(rows)
+    batch = open_described(arguments.description).read(rows)
     job.say(check_skipped(batch.skipped, count, arguments.skip_limit))
     good = usable(count, batch.skipped)
     patches = sample_patches(batch.images[good], arguments.per_image, seed, rows=rows[good])

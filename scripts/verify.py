@@ -11,8 +11,9 @@ from pathlib import Path
 
 from nndefense.core.command import Job, parser, run
 from nndefense.core.errors import FileFault, NNDefenseError
-from nndefense.core.files import check_seal, file_sha256, read_arrays, read_table
+from nndefense.core.files import check_seal, file_sha256, read_arrays
 from nndefense.core.progress import Progress, counted
+from nndefense.core.tables import check_table
 
 
 def check_json(path: Path) -> None:
@@ -26,7 +27,7 @@ CHECKS: dict[str, Callable[[Path], object]] = {
     ".npy": check_seal,
     ".faiss": check_seal,
     ".npz": read_arrays,
-    ".parquet": read_table,
+    ".parquet": check_table,
     ".json": check_json,
 }
 

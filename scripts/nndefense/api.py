@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nndefense.core.files import read_json, read_table
 from nndefense.defenses.base import Bound
 from nndefense.defenses.deployed import Deployed, open_deployed, read_deployed
 from nndefense.defenses.neighbors import Neighbors
@@ -85,8 +84,7 @@ class DefendedNetwork(nn.Module):
 
     @cached_property
     def _pool(self) -> PoolReader:
-        columns = read_table(self.deployed.pool, "set", "row")
-        return PoolReader(columns["set"], columns["row"], map(read_json, self.deployed.sets))
+        return PoolReader.open(self.deployed.pool, self.deployed.sets)
 
     def database_images(self, ids: np.ndarray) -> Batch:
         """Database images by their ids (n,), uint8 (n, H, W, 3), as `neighbors` names them.

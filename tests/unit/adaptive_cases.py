@@ -9,6 +9,7 @@ from torch import nn
 
 from nndefense.attacks import ATTACKS
 from nndefense.attacks.adaptive import Adaptive, Climber
+from nndefense.database.engines.held import Held
 from nndefense.database.index import build_index
 from nndefense.database.softmax_store import ShardRows, SoftmaxStore
 from nndefense.defenses.neighbors import NearestNeighbors
@@ -159,7 +160,7 @@ def bound_of(codes, rows, **options):
     codes, rows = np.asarray(codes, np.float32), np.asarray(rows, np.float32)
     context = {
         "encode": Plane(codes.shape[1]),
-        "shards": [(build_index(codes), np.arange(len(codes)))],
+        "shards": [Held(build_index(codes), np.arange(len(codes)))],
         "store": SoftmaxStore([(0, len(codes), rows, stored_weights(rows))]),
         "codes": ShardRows([(0, len(codes), codes)]),
     }

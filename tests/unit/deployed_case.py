@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from nndefense.core.command import Job
-from nndefense.core.files import read_arrays, read_table, write_arrays, write_json, write_table
-from nndefense.images.description import describe_set, open_options
+from nndefense.core.files import read_arrays, read_table, write_arrays, write_table
+from nndefense.images.description import list_set, open_options
 from nndefense.models.build import build_model
 from nndefense.models.checkpoint import save_checkpoint
 from nndefense.models.predict import to_tensor
@@ -21,6 +21,7 @@ LAYERS = ("conv_4_1", "conv_3_1-RMAC")
 SHARDS = ("0-120", "120-200")
 QUERIES, BATCH, KEPT, K, COMPONENTS = 66, 25, 30, 9, 12
 MEAN, STD = [0.5] * 3, [0.25] * 3
+EXTRACT = {"pooled": '{"conv_4_1": 2}', "batch": BATCH, "skip_limit": 0.01}
 
 
 def call(script, **arguments):
@@ -32,11 +33,9 @@ def call(script, **arguments):
 def image_set(root, name, **options):
     """Lists a set; the set, opened."""
     options = {"kind": "shapes", "seed": 5, "content": "task", "size": 16, **options}
-    opened = open_options(options)
-    manifest = opened.manifest()
-    write_table(root / "images" / name / "manifest.parquet", manifest)
-    write_json(root / "images" / name / "set.json", describe_set(name, options, opened, manifest["source"]))
-    return opened
+    folder = root / "images" / name
+    list_set(name, options, folder / "set.json", folder / "manifest.parquet")
+    return open_options(options)
 
 
 def train(images, labels):
@@ -74,68 +73,109 @@ def make_system(root):
     labels = read_table(root / "images/test/manifest.parquet", "label")["label"]
     queries = root / "attacks/clean.npz"
     write_arrays(queries, labels=labels, rows=np.arange(QUERIES), **{"clean/images": pixels})
-    extract = {"model": root / "models/net/model.json", "pooled": '{"conv_4_1": 2}', "batch": BATCH, "skip_limit": 0.01}
-    for shard in SHARDS:
+    pool = {"images": root / "pools/Web.parquet", "sets": [root / "images/web/set.json"]}
+    # As in the workflow, the PCA sees features of the first shard; of the other one codes are written at once.
+    first, second = SHARDS
+    call("extract_features", **pool, **EXTRACT, **shard_files(root, "features", first), pca=[])
+    fitted = [root / f"pca/{layer}.npz" for layer in LAYERS]
+    for layer, pca in zip(LAYERS, fitted, strict=True):
         call(
-            "extract_features",
-            images=root / "pools/Web.parquet",
-            sets=[root / "images/web/set.json"],
-            shard=shard,
-            queries_name=None,
-            features=[root / f"features/{layer}/{shard}.npy" for layer in LAYERS],
-            store=[root / f"softmax/{shard}.npy", root / f"softmax/{shard}.weights.npy"],
-            **extract,
+            "fit_pca",
+            features=[root / f"features/{layer}/{first}.npy"],
+            skipped=[root / f"skipped/{layer}/{first}.npy"],
+            components=COMPONENTS,
+            samples=120,
+            seed=1,
+            output=pca,
         )
     call(
-        "extract_features",
-        images=queries,
-        sets=[],
-        shard=None,
-        queries_name="clean",
-        features=[root / f"features/{layer}/queries.npy" for layer in LAYERS],
-        store=[],
-        **extract,
+        "encode_features",
+        features=[root / f"features/{layer}/{first}.npy" for layer in LAYERS],
+        pca=fitted,
+        codes=[root / f"codes/{layer}/{first}.npy" for layer in LAYERS],
+        type="float32",
     )
+    call("extract_features", **pool, **EXTRACT, **shard_files(root, "codes", second), pca=fitted)
+    extract_pack(root, "clean")
     for layer in LAYERS:
-        retrieve(root, layer)
+        retrieve(root, layer, "clean", root / f"predictions/{layer}.npz")
     return root
 
 
-def retrieve(root, layer):
-    pca, lists = root / f"pca/{layer}.npz", []
-    features = root / f"features/{layer}"
-    call("fit_pca", features=[features / f"{SHARDS[0]}.npy"], components=COMPONENTS, samples=120, seed=1, output=pca)
-    for shard in SHARDS:
-        codes, index = root / f"codes/{layer}/{shard}.npy", root / f"index/{layer}/{shard}.faiss"
-        lists.append(root / f"neighbors/{layer}/{shard}.npz")
-        call("encode_features", features=features / f"{shard}.npy", pca=pca, output=codes)
-        call("build_index", codes=codes, factory="Flat", output=index)
+def shard_files(root, kind, shard):
+    """What is written of a shard."""
+    return {
+        "model": root / "models/net/model.json",
+        "shard": shard,
+        "features": [root / f"{kind}/{layer}/{shard}.npy" for layer in LAYERS],
+        "skipped": [root / f"skipped/{layer}/{shard}.npy" for layer in LAYERS],
+        "store": [root / f"softmax/{shard}{end}.npy" for end in ("", ".weights", ".checks")],
+        "type": "float32",
+    }
+
+
+def extract_pack(root, name):
+    """Features of a pack of query sets."""
+    call(
+        "extract_queries",
+        model=root / "models/net/model.json",
+        names=[name],
+        images=[root / f"attacks/{name}.npz"],
+        layers=list(LAYERS),
+        features=[root / f"features/{layer}/queries/{name}.npy" for layer in LAYERS],
+        store=[],
+        **EXTRACT,
+    )
+
+
+def retrieve(root, layer, name, predictions, weightings=("UW", "CBW-E", "CBW-D")):
+    """Answers to a pack by search and votes: every shard is a span of its own."""
+    lists = [root / f"neighbors/{layer}/{shard}/{name}.npz" for shard in SHARDS]
+    for shard, output in zip(SHARDS, lists, strict=True):
         call(
-            "search_shard",
-            features=features / "queries.npy",
-            pca=pca,
-            index=index,
-            shard=shard,
+            "search_span",
+            queries=[root / f"features/{layer}/queries/{name}.npy"],
+            pca=root / f"pca/{layer}.npz",
+            shards=[root / f"codes/{layer}/{shard}.npy"],
+            skipped=[root / f"skipped/{layer}/{shard}.npy"],
+            stops=[int(shard.partition("-")[2])],
             neighbors=KEPT,
-            probes=None,
-            output=lists[-1],
+            probes=1,
+            neighbors_files=[output],
         )
-    merged = root / f"neighbors/{layer}/merged.npz"
-    call("merge_neighbors", shards=lists, sizes=[200], stops=[120, 200], neighbors=KEPT, output=merged)
+    merged = root / f"neighbors/{layer}/merged/{name}.npz"
+    call("merge_neighbors", spans=lists, sizes=[200], neighbors=KEPT, output=[merged])
     call(
         "vote",
-        queries=root / "attacks/clean.npz",
-        queries_name="clean",
+        names=[name],
+        queries=[root / f"attacks/{name}.npz"],
         pools=["Web"],
+        sizes=[[200]],
         neighbors=[merged],
-        softmax=[root / f"softmax/{shard}.npy" for shard in SHARDS],
-        weights=[root / f"softmax/{shard}.weights.npy" for shard in SHARDS],
+        **store_files(root),
         k=[K],
-        weightings=["UW", "CBW-E", "CBW-D"],
+        weightings=list(weightings),
         combinations=["soft", "hard"],
         layer=layer,
-        predictions=root / f"predictions/{layer}.npz",
+        predictions=[predictions],
     )
+
+
+def store_files(root):
+    """Softmax rows of the database, their weights and checks."""
+    ends = {"softmax": "", "weights": ".weights", "checks": ".checks"}
+    return {name: [root / f"softmax/{shard}{end}.npy" for shard in SHARDS] for name, end in ends.items()}
+
+
+def approximate(root, layer=LAYERS[0], factory="IVF4,Flat"):
+    """Writes an approximate index of the database; files of its shards."""
+    codes, skipped = ([root / f"{kind}/{layer}/{shard}.npy" for shard in SHARDS] for kind in ("codes", "skipped"))
+    trained = root / f"index/{layer}/trained.faiss"
+    call("train_index", codes=codes[:1], skipped=skipped[:1], factory=factory, samples=120, output=trained)
+    indexes = [root / f"index/{layer}/{shard}.faiss" for shard in SHARDS]
+    for files in zip(codes, skipped, indexes, strict=True):
+        call("build_index", trained=trained, **dict(zip(("codes", "skipped", "output"), files, strict=True)))
+    return indexes
 
 
 def describe(root, layer=LAYERS[0], output="knn.json", **changes):
@@ -143,10 +183,10 @@ def describe(root, layer=LAYERS[0], output="knn.json", **changes):
     arguments = {
         "model": root / "models/net/model.json",
         "pca": root / f"pca/{layer}.npz",
-        "index": [root / f"index/{layer}/{shard}.faiss" for shard in SHARDS],
+        "index": [],
         "codes": [root / f"codes/{layer}/{shard}.npy" for shard in SHARDS],
-        "softmax": [root / f"softmax/{shard}.npy" for shard in SHARDS],
-        "weights": [root / f"softmax/{shard}.weights.npy" for shard in SHARDS],
+        "skipped": [root / f"skipped/{layer}/{shard}.npy" for shard in SHARDS],
+        **store_files(root),
         "pool": root / "pools/Web.parquet",
         "sets": [root / "images/web/set.json"],
         "task": root / "images/test/set.json",

@@ -7,7 +7,7 @@ import numpy as np
 
 from nndefense.cli import main
 from nndefense.core.files import read_arrays
-from tests.unit.deployed_case import BATCH, KEPT, LAYERS, SHARDS, K, call, describe, make_system
+from tests.unit.deployed_case import BATCH, KEPT, LAYERS, K, call, describe, extract_pack, make_system, retrieve
 
 WORST = "raw01/adaptive-knn/worst/eps-0.02,0.06"
 COUNT, EPSILON = 24, 0.06
@@ -92,48 +92,9 @@ def attack(root):
 
 def vote(root, name):
     """The workflow's answers of the nearest neighbours to a pack, and their rows: search and votes by shards."""
-    layer, queries = LAYERS[0], root / f"attacks/{name}.npz"
-    features = root / f"features/{layer}/pack.npy"
-    call(
-        "extract_features",
-        images=queries,
-        sets=[],
-        shard=None,
-        queries_name=name,
-        features=[features],
-        store=[],
-        model=root / "models/net/model.json",
-        pooled='{"conv_4_1": 2}',
-        batch=BATCH,
-        skip_limit=0.01,
-    )
-    lists = [root / f"lists/{shard}.npz" for shard in SHARDS]
-    for shard, output in zip(SHARDS, lists, strict=True):
-        call(
-            "search_shard",
-            features=features,
-            pca=root / f"pca/{layer}.npz",
-            index=root / f"index/{layer}/{shard}.faiss",
-            shard=shard,
-            neighbors=KEPT,
-            probes=None,
-            output=output,
-        )
-    call("merge_neighbors", shards=lists, sizes=[200], stops=[120, 200], neighbors=KEPT, output=root / "merged.npz")
-    call(
-        "vote",
-        queries=queries,
-        queries_name=name,
-        pools=["Web"],
-        neighbors=[root / "merged.npz"],
-        softmax=[root / f"softmax/{shard}.npy" for shard in SHARDS],
-        weights=[root / f"softmax/{shard}.weights.npy" for shard in SHARDS],
-        k=[K],
-        weightings=["UW", "CBW-D"],
-        combinations=["soft", "hard"],
-        layer=layer,
-        predictions=root / f"predictions/net/{layer}/{name}.npz",
-    )
+    layer = LAYERS[0]
+    extract_pack(root, name)
+    retrieve(root, layer, name, root / f"predictions/net/{layer}/{name}.npz", ("UW", "CBW-D"))
     measure(root, layer, name)
 
 
@@ -142,14 +103,15 @@ def answer(root, defense, name, **options):
     call(
         "evaluate_defense",
         model=root / "models/net/model.json",
-        queries=root / f"attacks/{name}.npz",
-        queries_name=name,
+        names=[name],
+        queries=[root / f"attacks/{name}.npz"],
+        used=[[]],
         defense=defense,
         kind=defense,
         options=json.dumps(options),
         batch=BATCH,
         seed=1,
-        predictions=root / f"predictions/net/{defense}/{name}.npz",
+        predictions=[root / f"predictions/net/{defense}/{name}.npz"],
         **NOTHING,
     )
     measure(root, defense, name)
@@ -157,13 +119,11 @@ def answer(root, defense, name, **options):
 
 def measure(root, system, name):
     call(
-        "measure_rows",
-        predictions=root / f"predictions/net/{system}/{name}.npz",
+        "collect_rows",
+        parts=[root / f"predictions/net/{system}/{name}.npz"],
+        facts=json.dumps({"dataset": FACTS["dataset"], "seed": FACTS["seed"]}),
         target="nndefense.evaluation.accuracy:ACCURACY",
-        system=system,
-        queries_name=name,
         output=root / f"accuracy/net/{system}/{name}.csv",
-        **FACTS,
     )
 
 

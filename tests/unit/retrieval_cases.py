@@ -14,8 +14,8 @@ import draw_task
 import fit_embedding
 from nndefense.certificates.base import Gallery
 from nndefense.core.command import Job
-from nndefense.core.files import read_arrays, read_json, write_json, write_table
-from nndefense.images.description import describe_set, open_options
+from nndefense.core.files import read_arrays, read_json
+from nndefense.images.description import list_set, open_options
 from nndefense.models.build import build_model
 from nndefense.models.checkpoint import save_checkpoint
 from nndefense.models.embedding import open_embedding
@@ -64,11 +64,8 @@ class Place:
 
     def describe(self, name: str, **options) -> dict[str, np.ndarray]:
         """List an image set, as its rule would."""
-        image_set = open_options(options)
-        manifest = image_set.manifest()
-        write_table(self.path(f"{name}.parquet"), manifest)
-        write_json(self.path(f"{name}.json"), describe_set(name, options, image_set, manifest["source"]))
-        return manifest
+        list_set(name, options, self.path(f"{name}.json"), self.path(f"{name}.parquet"))
+        return open_options(options).manifest()
 
     def run(self, script, **options) -> str:
         """A script's log."""

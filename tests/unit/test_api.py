@@ -24,7 +24,7 @@ from nndefense.core.files import read_json, write_json
 from nndefense.defenses.crop_ensemble import CropEnsemble
 from nndefense.defenses.neighbors import NearestNeighbors
 from nndefense.models.build import build_model
-from tests.unit.deployed_case import QUERIES, K, describe, make_system, query_images
+from tests.unit.deployed_case import QUERIES, K, approximate, describe, make_system, query_images
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROWS = torch.arange(QUERIES)
@@ -160,7 +160,15 @@ def test_the_adversarial_robustness_toolbox_attacks_it(network, right):
 
 def test_a_description_is_relative_to_its_place(root, tmp_path):
     about = read_json(root / "knn.json")
-    paths = [about["model"], about["pca"], about["pool"], *about["index"], *about["codes"], *about["sets"]]
+    paths = [
+        about["model"],
+        about["pca"],
+        about["pool"],
+        *about["codes"],
+        *about["skipped"],
+        *about["checks"],
+        *about["sets"],
+    ]
     assert not any(Path(path).is_absolute() for path in paths)
     moved = tmp_path / "elsewhere"
     shutil.copytree(root, moved)
@@ -184,22 +192,25 @@ def test_files_that_do_not_belong_together_are_named(root, tmp_path):
         write_json(root / "broken.json", read_json(root / "knn.json") | changes)
         return root / "broken.json"
 
-    about = read_json(root / "knn.json")
+    about, rmac = read_json(root / "knn.json"), "conv_3_1-RMAC"
     with pytest.raises(FileFault, match=r"knn.json: is not readable JSON"):
         nndefense.load(tmp_path)
-    with pytest.raises(FileFault, match="does not describe a deployed defence"):
-        nndefense.load(broken(format=9))
-    other = [path.replace("conv_4_1", "conv_3_1-RMAC") for path in about["index"]]
-    with pytest.raises(FileFault, match=r"0-120.faiss: was built with pca .*; delete it and rerun"):
-        nndefense.load(broken(index=other))
-    with pytest.raises(FileFault, match=r"0-120.npy: was built with pool Web, the queries have All"):
-        nndefense.load(broken(index=[], codes=[], pool_name="All"))
-    with pytest.raises(InputError, match="the same shards in the same order"):
-        describe(root, output="broken.json", codes=describe_codes(root)[::-1])
-
-
-def describe_codes(root):
-    return [root / path for path in read_json(root / "knn.json")["codes"]]
+    for version in (1, 9):
+        with pytest.raises(FileFault, match="does not describe a deployed defence, or is of another version"):
+            nndefense.load(broken(format=version))
+    other = {name: [path.replace("conv_4_1", rmac) for path in about[name]] for name in ("codes", "skipped")}
+    with pytest.raises(FileFault, match=r"0-120.npy: was made with pca .*, expected .*; delete it and rerun"):
+        nndefense.load(broken(codes=other["codes"]))
+    with pytest.raises(FileFault, match=rf"{rmac}/0-120.npy: was made with layer {rmac}, expected conv_4_1; delete it"):
+        nndefense.load(broken(skipped=other["skipped"]))
+    index = [os.path.relpath(path, root) for path in approximate(root)]
+    with pytest.raises(FileFault, match=r"0-120.faiss: was made with pca .*, expected .*; delete"):
+        nndefense.load(broken(index=index, layer=rmac, pca=about["pca"].replace("conv_4_1", rmac), **other))
+    with pytest.raises(FileFault, match=r"0-120.npy: was made with pool Web, expected All"):
+        nndefense.load(broken(codes=[], skipped=[], pool_name="All"))
+    for name in ("codes", "skipped", "checks"):
+        with pytest.raises(InputError, match="the same shards in the same order"):
+            describe(root, output="broken.json", **{name: [root / path for path in about[name][::-1]]})
 
 
 def test_importing_the_package_and_the_command_needs_no_torch():

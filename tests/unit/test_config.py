@@ -193,13 +193,15 @@ def test_the_main_pool(pools, main):
     raw = {**SMALL, "pools": {name: {"images": ["train"], "sizes": sizes} for name, sizes in pools.items()}}
     config = load_config(raw)
     assert config.base.pool == main
-    assert {name: pool.sizes for name, pool in config.pools.items()} == {k: sorted(v) for k, v in pools.items()}
+    assert {name: pool.values for name, pool in config.pools.items()} == {k: sorted(v) for k, v in pools.items()}
     first = next(iter(pools))
     assert load_config(changed(raw, ("base", "pool"), first)).base.pool == first
 
 
 def test_pools_have_the_general_sizes_in_ascending_order():
-    assert load_config(SMALL).pools["All"].sizes == [100, 500]
+    assert load_config(SMALL).pools["All"].values == [100, 500]
+    # How they are grouped says what is searched in one pass, not which databases there are.
+    assert load_config({**SMALL, "sizes": [[500, 50], 100]}).pools["All"].values == [50, 100, 500]
 
 
 def test_relative_paths_start_from_the_data_folder(monkeypatch):

@@ -128,7 +128,6 @@ def test_packages_hold_no_code_that_rules_would_miss():
         "make_pages",
         "make_table",
         "measure_retrieval",
-        "measure_rows",
         "merge_neighbors",
         "plot_figure",
         "vote",

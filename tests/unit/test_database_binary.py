@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nndefense.core.errors import FileFault, InputError
-from nndefense.core.files import read_array, read_arrays, read_seal, write_array
+from nndefense.core.files import read_array, write_array
 from nndefense.database.index import build_index, index_from_bytes, index_to_bytes, search
+from nndefense.database.lists import read_lists
 from nndefense.database.merge import merge_neighbors
 from nndefense.features.bits import pack_signs
 from nndefense.features.stored_pca import read_pca
@@ -116,40 +117,36 @@ def test_bad_arguments_are_named():
 
 def test_scripts_from_features_to_neighbours(tmp_path):
     rng = np.random.default_rng(0)
-    layer, shards, skipped = "conv_4_1-RMAC", ((0, 60), (60, 100)), {0: [5], 60: [0, 39]}
+    layer, shards, skipped = "conv_4_1-RMAC", ((0, 60), (60, 100)), {0: [5], 60: [60, 99]}
     features = rng.normal(size=(100, 24)).astype(np.float16)
     queries = rng.normal(size=(12, 24)).astype(np.float16)
     about = {"layer": layer, "model": "m", "pool": "All"}
     for start, stop in shards:
-        facts = about | {"start": start, "stop": stop, "skipped": skipped[start]}
+        facts = about | {"start": start, "stop": stop}
         write_array(tmp_path / f"{start}.npy", features[start:stop], facts)
+        write_array(tmp_path / f"{start}.skipped.npy", np.array(skipped[start]), facts)
     write_array(tmp_path / "queries.npy", queries, about | {"sets": ["clean"], "start": 0, "stop": 12, "skipped": [2]})
     pca = tmp_path / "pca.npz"
-    call("fit_pca", features=[tmp_path / "0.npy"], components=20, samples=60, seed=1, output=pca)
-    lists = []
-    for start, stop in shards:
-        codes, index, found = (tmp_path / f"{start}.{kind}" for kind in ("codes.npy", "faiss", "npz"))
-        call("encode_features", features=tmp_path / f"{start}.npy", pca=pca, output=codes)
-        assert read_array(codes)[0].shape == (stop - start, 3)
-        call("build_index", codes=codes, factory="IVF4,Flat", output=index)
-        facts = read_seal(index)["about"]
-        assert (facts["factory"], facts["dimension"], facts["rows"]) == (
-            "BFlat",
-            24,
-            stop - start - len(skipped[start]),
-        )
-        call(
-            "search_shard",
-            features=tmp_path / "queries.npy",
-            pca=pca,
-            index=index,
-            shard=f"{start}-{stop}",
-            neighbors=10,
-            probes=4,
-            output=found,
-        )
-        lists.append(tuple(values[0] for values in read_arrays(found, "ids", "distances").values()))
-    ids, distances = merge_neighbors(lists, 10)
+    first = {"features": [tmp_path / "0.npy"], "skipped": [tmp_path / "0.skipped.npy"]}
+    call("fit_pca", **first, components=20, samples=60, seed=1, output=pca)
+    codes = [tmp_path / f"{start}.codes.npy" for start, _ in shards]
+    for (start, stop), output in zip(shards, codes, strict=True):
+        call("encode_features", features=[tmp_path / f"{start}.npy"], pca=[pca], codes=[output], type="float16")
+        assert read_array(output)[0].shape == (stop - start, 3)
+        assert read_array(output)[0].dtype == np.uint8
+    call(
+        "search_span",
+        queries=[tmp_path / "queries.npy"],
+        pca=pca,
+        shards=codes,
+        skipped=[tmp_path / f"{start}.skipped.npy" for start, _ in shards],
+        stops=[60, 100],
+        neighbors=10,
+        probes=1,
+        neighbors_files=[tmp_path / "lists.npz"],
+    )
+    lists = read_lists(tmp_path / "lists.npz", [100])
+    ids, distances = lists["ids"][0, 0], lists["distances"][0, 0]
     fitted, _ = read_pca(pca)
     usable = np.setdiff1d(np.arange(100), [5, 60, 99])
     expected, expected_distances = brute_force(fitted.transform(features[usable]), fitted.transform(queries), 10)

@@ -17,7 +17,7 @@ from nndefense.database.engines.base import Engine
 from nndefense.database.engines.binary import Binary
 from nndefense.database.engines.exact import Exact
 from nndefense.database.engines.grid import GRID, cells
-from nndefense.database.engines.ivf import InvertedFile, train
+from nndefense.database.engines.trained import Trained, search_indexes, train
 from nndefense.database.index import build_index, search
 from nndefense.database.merge import merge_neighbors
 from nndefense.features.bits import pack_signs
@@ -263,7 +263,7 @@ def test_shards_of_one_training_answer_as_one_index(factory):
     rng = np.random.default_rng(0)
     codes, sets = normal(5000, 16), [normal(40, 16, seed=1), normal(70, 16, seed=2)]
     trained = train(codes[:2000], factory)
-    engine = InvertedFile(trained=trained, probes=4)
+    engine = Trained(trained=trained, probes=4)
     skipped = np.sort(rng.choice(5000, 200, replace=False))
     good = np.setdiff1d(np.arange(5000), skipped)
     index = faiss.deserialize_index(np.frombuffer(trained, dtype=np.uint8))
@@ -271,8 +271,9 @@ def test_shards_of_one_training_answer_as_one_index(factory):
     for edges in ([], [500, 1000, 2000], rng.integers(0, 5001, 6)):
         places = [0, *sorted(edges), 5000]
         shards = [engine.build([codes[a:b]], first=a, skipped=[skipped]) for a, b in pairwise(places)]
-        for queries, found in zip(sets, engine.search_shards(shards, sets, 30), strict=True):
-            assert_same(found, search(index, queries, 30, nprobe=4))
+        found = search_indexes(zip(places[1:], shards, strict=True), sets, 30, [5000], probes=4)[5000]
+        for queries, lists in zip(sets, found, strict=True):
+            assert_same(lists, search(index, queries, 30, nprobe=4))
     streamed = engine.search_blocks(cut(codes, [1, 3000]), sets, 30, skipped=[skipped], stops=[2500])[5000]
     for queries, found in zip(sets, streamed, strict=True):
         assert_same(found, search(index, queries, 30, nprobe=4))
@@ -280,24 +281,35 @@ def test_shards_of_one_training_answer_as_one_index(factory):
 
 def test_all_lists_of_vectors_hold_the_exact_answer():
     codes, queries = normal(3000, 16, dtype=np.float16), normal(40, 16, seed=1)
-    engine = InvertedFile(trained=train(codes, "IVF8,Flat"), probes=8)
+    engine = Trained(trained=train(codes, "IVF8,Flat"), probes=8)
     found = one(engine, codes, queries, 20)
     assert_nearest(found, codes, queries, 20)
-    fewer = one(InvertedFile(trained=engine.trained, probes=1), codes, queries, 20)
+    fewer = one(Trained(trained=engine.trained, probes=1), codes, queries, 20)
     assert (fewer[0] != found[0]).any()
+
+
+@pytest.mark.parametrize("factory", ["SQ8", "PQ4np", "PCA8,IVF4,Flat"])
+def test_shards_of_other_indexes_answer_as_one(factory):
+    codes, queries = normal(900, 16), normal(70, 16, seed=1)
+    engine = Trained(trained=train(codes[:500], factory), probes=2)
+    shards = [(stop, engine.build([codes[a:stop]], first=a)) for a, stop in ((0, 400), (400, 900))]
+    whole = [(900, engine.build([codes]))]
+    found = search_indexes(shards, [queries], 20, [400, 900], probes=2)
+    (expected,) = search_indexes(whole, [queries], 20, [900], probes=2)[900]
+    assert_same(found[900][0], expected)
+    assert found[400][0][0].max() < 400
+    with pytest.raises(InputError, match="no shard ends at row 300"):
+        search_indexes(shards, [queries], 20, [300])
 
 
 def test_training_faults_are_named():
     with pytest.raises(ConfigError, match="'IVFF' is not understood by FAISS for d=4"):
         train(normal(100, 4), "IVFF")
-    for factory in ("Flat", "SQ8", "PCA2,IVF2,Flat"):
-        with pytest.raises(ConfigError, match=f"'{factory}' is no inverted file"):
-            train(normal(100, 4), factory)
     with pytest.raises(InputError, match="cannot be trained on 3 codes"):
         train(normal(3, 4), "IVF8,Flat")
     with pytest.raises(InputError, match="finite"):
         train(np.full((100, 4), np.nan, np.float32), "IVF2,Flat")
-    engine = InvertedFile(trained=train(normal(100, 4), "IVF2,Flat"), probes=1)
+    engine = Trained(trained=train(normal(100, 4), "IVF2,Flat"), probes=1)
     with pytest.raises(InputError, match="codes have 5 dimensions, the index has 4"):
         engine.build([normal(10, 5)])
 
@@ -307,7 +319,7 @@ def test_training_faults_are_named():
 
 def engines():
     trained = train(normal(300, 8), "IVF4,Flat")
-    options = {"ivf": {"trained": trained, "probes": 2}}
+    options = {"trained": {"trained": trained, "probes": 2}}
     return [entry.load()(**options.get(name, {})) for name, entry in ENGINES.items()] + [EXACT[1]]
 
 

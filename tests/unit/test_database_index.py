@@ -5,13 +5,11 @@ import numpy as np
 import pytest
 
 from nndefense.core.errors import ConfigError, FileFault, InputError
-from nndefense.core.files import write_sealed
 from nndefense.database.index import (
     BLAS_THRESHOLD,
     build_index,
     index_from_bytes,
     index_to_bytes,
-    open_index,
     search,
 )
 
@@ -131,14 +129,3 @@ def test_bad_arguments_are_named():
         search(index, points, 1, nprobe=4)
     with pytest.raises(InputError, match=r"ids must be \(600,\)"):
         search(index, points, 1, ids=np.arange(3))
-
-
-def test_an_opened_index_knows_the_pool_rows_of_its_codes(tmp_path):
-    codes, points = data(n=10)
-    about = {"pca": "p", "layer": "conv_4_1", "start": 100, "stop": 112, "skipped": [0, 7], "dimension": 64}
-    write_sealed(tmp_path / "shard.faiss", index_to_bytes(build_index(codes)), about)
-    index, rows = open_index(tmp_path / "shard.faiss", pca="p", layer="conv_4_1")
-    assert rows.tolist() == [101, 102, 103, 104, 105, 106, 108, 109, 110, 111]
-    np.testing.assert_array_equal(search(index, points, 3, ids=rows)[0], rows[search(index, points, 3)[0]])
-    with pytest.raises(FileFault, match=r"shard.faiss: was built with pca p, the queries have q; delete"):
-        open_index(tmp_path / "shard.faiss", pca="q")

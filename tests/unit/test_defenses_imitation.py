@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from nndefense.core.errors import InputError
-from nndefense.core.files import read_json, read_table
 from nndefense.defenses.deployed import open_deployed, read_deployed
 from nndefense.defenses.imitation import imitate
 from nndefense.defenses.neighbors import NearestNeighbors
@@ -20,8 +19,7 @@ OPTIONS = {"layer": "conv_4_1", "pooled": {"conv_4_1": 2}, "components": COMPONE
 def system(tmp_path_factory):
     root = make_system(tmp_path_factory.mktemp("results"))
     deployed = read_deployed(describe(root))
-    columns = read_table(deployed.pool, "set", "row")
-    reader = PoolReader(columns["set"], columns["row"], map(read_json, deployed.sets))
+    reader = PoolReader.open(deployed.pool, deployed.sets)
     return open_deployed(deployed), lambda places: reader.read(places).images, query_images(root)[0]
 
 

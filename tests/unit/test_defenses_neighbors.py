@@ -6,6 +6,7 @@ import torch
 
 from nndefense.core.errors import ConfigError, InputError
 from nndefense.core.files import read_arrays
+from nndefense.database.engines.held import Held
 from nndefense.database.index import build_index
 from nndefense.database.softmax_store import ShardRows, SoftmaxStore
 from nndefense.defenses.batches import answers_in_batches
@@ -35,7 +36,7 @@ def bound_of(root, layer, **changes):
 @pytest.mark.parametrize("layer", LAYERS)
 def test_neighbors_are_those_of_the_workflow_to_the_id(root, layer):
     images, _ = query_images(root)
-    merged = read_arrays(root / f"neighbors/{layer}/merged.npz")
+    merged = read_arrays(root / f"neighbors/{layer}/merged/clean.npz")
     bound = bound_of(root, layer)
     for split in (QUERIES, BATCH, 1):
         found = [bound.neighbors(part) for part in images.split(split)]
@@ -135,7 +136,7 @@ def made_up(count=60, bits=False, seed=0, **options):
     parts = [slice(0, cut), slice(cut, count)]
     context = {
         "encode": Identity(),
-        "shards": [(build_index(stored[part]), np.arange(part.start, part.stop)) for part in parts],
+        "shards": [Held(build_index(stored[part]), np.arange(part.start, part.stop)) for part in parts],
         "store": SoftmaxStore([(part.start, part.stop, rows[part], weights[part]) for part in parts]),
         "codes": ShardRows([(part.start, part.stop, stored[part]) for part in parts]),
     }

@@ -28,7 +28,7 @@ from nndefense.flow.queries import (
     through_packs,
     undefended_packs,
 )
-from nndefense.flow.rows import PREDICTIONS, all_files, defense_files, result_file, system_answers
+from nndefense.flow.rows import all_files, answer_file, defense_files, system_answers
 
 from .config_cases import SMALL, changed
 from .test_dictionaries_config import RAW as PLAIN
@@ -177,18 +177,16 @@ def test_what_is_compared_is_evaluated_and_no_file_is_there_twice(epsilons):
     config = configured(dictionaries__epsilons=epsilons)
     for name in COMPARED:
         assert set(compared_packs(config, name)) <= set(defense_packs(config, name))
-        assert {result_file(config, name, one, PREDICTIONS) for one in compared_packs(config, name)} <= set(
-            defense_files(config, PREDICTIONS)
-        )
+        assert {answer_file(config, name, one) for one in compared_packs(config, name)} <= set(defense_files(config))
     assert {file_of(config, one) for one in compared_packs(config, "none")} <= set(undefended_packs(config))
-    for files in (all_files(config), defense_files(config, PREDICTIONS), system_answers(config, "srd")):
+    for files in (all_files(config), defense_files(config), system_answers(config, "srd")):
         assert len(files) == len(set(files))
 
 
 def test_attacks_through_a_defence_join_its_worst_case():
     answers = system_answers(CONFIG, "srd")
     for one in compared_through(CONFIG, "srd"):
-        assert result_file(CONFIG, "srd", one, PREDICTIONS) in answers
+        assert answer_file(CONFIG, "srd", one) in answers
     assert answers[-1].endswith("adaptive-srd/worst/eps-0.06.npz")
 
 

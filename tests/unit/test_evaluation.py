@@ -15,8 +15,18 @@ from nndefense.evaluation import KINDS
 from nndefense.evaluation.accuracy import ACCURACY
 from nndefense.evaluation.base import Kind
 from nndefense.evaluation.intervals import wilson_interval
-from nndefense.evaluation.outcomes import place_of, read_outcomes, read_predictions, write_predictions
-from nndefense.evaluation.rows import AXES, COLUMNS, accuracy_row, collect_rows, read_rows, rows_of, write_rows
+from nndefense.evaluation.outcomes import place_of, read_outcomes, read_predictions, split_place, write_predictions
+from nndefense.evaluation.rows import (
+    AXES,
+    COLUMNS,
+    accuracy_row,
+    collect_rows,
+    format_rows,
+    measured_rows,
+    read_rows,
+    rows_of,
+    write_rows,
+)
 
 PACK = Pack(RAW, GRAY, "pgd", (0.02, 0.06))
 VOTES = System("All", 500, "conv_4_1", 50, "CBW-D", "soft", "knn")
@@ -100,6 +110,10 @@ def test_places_of_files():
         place_of("elsewhere/none/clean.npz", "r/net")
     with pytest.raises(ConfigError):
         place_of("r/net/none/dirty.npz", "r/net")
+    assert split_place(f"r/predictions/old/predictions/net/conv_4_1/{PACK}.npz") == ("net", "conv_4_1", PACK)
+    for path in ("r/answers/net/none/clean.npz", "r/predictions/net/clean.npz"):
+        with pytest.raises(InputError, match="is not predictions/MODEL/LAYER/QUERIES"):
+            split_place(path)
 
 
 def test_rows_read_back_also_of_other_kinds(tmp_path):
@@ -120,6 +134,23 @@ def test_rows_read_back_also_of_other_kinds(tmp_path):
         read_rows(tmp_path / "kind.csv")
     with pytest.raises(FileFault, match="has columns"):
         collect_rows([tmp_path / "rows.csv", tmp_path / "kind.csv"], None)
+
+
+def test_rows_that_are_measured_are_those_that_were_written(tmp_path):
+    facts, paths = {"dataset": "shapes", "seed": 1}, []
+    for system, pack in (("none", CLEAN), ("conv_4_1", PACK)):
+        paths.append(tmp_path / f"predictions/net/{system}/{pack}.npz")
+        written(paths[-1], pack, rows=range(3))
+        answers = read_predictions(paths[-1], system, pack)
+        write_rows(tmp_path / f"{system}.csv", rows_of(ACCURACY, answers, facts | {"model": "net"}))
+    # A third has more digits than a CSV keeps.
+    assert measured_rows(paths[1], ACCURACY, facts) == read_rows(tmp_path / "conv_4_1.csv")
+    assert {row["accuracy"] for row in read_rows(tmp_path / "conv_4_1.csv")} == {0.0, 0.666667}
+    found = collect_rows(paths, ACCURACY, facts)
+    assert found == collect_rows([tmp_path / "none.csv", paths[1]], ACCURACY, facts)
+    assert format_rows(found) == (tmp_path / "none.csv").read_text() + "".join(
+        (tmp_path / "conv_4_1.csv").read_text().splitlines(keepends=True)[1:]
+    )
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:-9], lambda text: text.replace("0.060000", "0.06x"),

@@ -96,15 +96,16 @@ def test_whose_gradients_an_attack_follows():
 def test_shards_of_the_default():
     assert shards_of(CONFIG, "All") == ["0-500", "500-1000", "1000-2000", "2000-4000", "4000-8000"]
     assert shards_of(CONFIG, "All", 1500) == ["0-500", "500-1000", "1000-2000"]
-    assert shards_of(CONFIG, "Train") == ["0-5000"]
+    # Those that the PCA is fitted on stand alone.
+    assert shards_of(CONFIG, "Train") == ["0-2000", "2000-5000"]
     whole = databases_of(CONFIG, "Targeted").whole
     assert attacker_shards(CONFIG, whole) == shards_of(CONFIG, "Targeted")
 
 
 def test_files_of_rows():
     files = system_files(CONFIG, CONFIG.features.names, packs_under(CONFIG, "pgd"))
-    assert files[0] == "<results>/accuracy/resnet20/none/clean.csv"
-    assert files[3] == "<results>/accuracy/resnet20/conv_4_1/clean.csv"
+    assert files[0] == "<results>/predictions/resnet20/none/clean.npz"
+    assert files[3] == "<results>/predictions/resnet20/conv_4_1/clean.npz"
     everything = all_files(CONFIG)
     assert len(everything) == len(set(everything))
     assert set(files) | set(defense_files(CONFIG)) <= set(everything)

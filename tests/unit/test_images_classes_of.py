@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from nndefense.config import load_config
 from nndefense.config.document import schema
-from nndefense.core.errors import ConfigError, FileFault, InputError
+from nndefense.core.errors import ConfigError, InputError
 from nndefense.images.classes_of import ClassesOf
-from nndefense.images.description import describe_set, open_described, open_options
+from nndefense.images.description import list_set, open_described, open_options
 from tests.unit.config_cases import SMALL, message
 from tests.unit.image_cases import put, rows_of, write_birds
 
@@ -30,7 +30,7 @@ def test_a_part_has_the_images_of_its_classes(labels, by_name):
     wanted = [whole.class_names[label] if by_name else label for label in labels]
     if not rows:
         with pytest.raises(InputError, match="none of 60 images is of the classes"):
-            ClassesOf(DRAWN, wanted)
+            ClassesOf(DRAWN, wanted).manifest()
         return
     part = ClassesOf(DRAWN, wanted)
     assert len(part) == len(rows)
@@ -64,7 +64,7 @@ def test_a_part_of_a_part(animals):
     part = open_options({"kind": "classes_of", "of": inner, "classes": [2]})
     assert rows_of(part) == [("dog/1.jpg", 2, "dog")]
     with pytest.raises(InputError, match="none of 3 images is of the classes cow"):
-        ClassesOf(inner, ["cow"])
+        ClassesOf(inner, ["cow"]).manifest()
 
 
 def test_images_without_a_label_are_in_no_part(tmp_path, animals):
@@ -85,7 +85,7 @@ def test_images_without_a_label_are_in_no_part(tmp_path, animals):
 )
 def test_classes_that_the_set_does_not_have_are_named(animals, classes, words):
     with pytest.raises(ConfigError, match=words):
-        ClassesOf(animals, classes)
+        ClassesOf(animals, classes).manifest()
     with pytest.raises(ConfigError, match="`of` has no `kind`"):
         ClassesOf({"root": "x"}, classes)
 
@@ -95,20 +95,35 @@ def test_a_name_that_two_classes_share_is_refused(animals, monkeypatch):
     whole.class_names = ("crane", "cow", "crane")
     monkeypatch.setattr("nndefense.images.classes_of.open_options", lambda _: whole)
     with pytest.raises(ConfigError, match="classes 0, 2 are all called 'crane'; allowed: one of these"):
-        ClassesOf(animals, ["crane"])
+        ClassesOf(animals, ["crane"]).manifest()
     assert len(ClassesOf(animals, [2, "cow"])) == 3
 
 
-def test_a_described_part_is_opened_again_while_its_files_are_the_same(animals):
-    options = {"kind": "classes_of", "of": animals, "classes": ["cow"]}
-    part = open_options(options)
-    told = json.loads(json.dumps(describe_set("cows", options, part, part.manifest()["source"])))
-    assert rows_of(open_described(told)) == rows_of(part)
-    put(Path(animals["root"]) / "cat/0.jpg", 9)
-    assert rows_of(open_described(told)) == rows_of(part)
-    put(Path(animals["root"]) / "cow/3.jpg", 9)
-    with pytest.raises(FileFault, match="image set cows: its files changed"):
-        open_described(told)
+def test_a_described_part_is_opened_again_as_it_was_listed(animals, tmp_path):
+    files = tmp_path / "set.json", tmp_path / "manifest.parquet"
+    options = {"kind": "classes_of", "of": animals | {"size": None}, "classes": ["cow"]}
+    for name in ("cat/1", "cow/1", "cow/2"):
+        put(Path(animals["root"]) / f"{name}.jpg", len(name) * 9, 40, 40)
+    assert list_set("cows", options, *files)["size"] == 40
+    before = open_options(options)
+    rows, images = rows_of(before), before.read([1, 0]).images
+    for name in ("cat/0", "cow/0", "cow/3"):
+        put(Path(animals["root"]) / f"{name}.jpg", 9, 50, 50)
+    again = open_described(files[0])
+    assert rows_of(again) == rows
+    assert np.array_equal(again.read([1, 0]).images, images)
+    (Path(animals["root"]) / "cow/1.jpg").unlink()
+    assert again.read([1, 0]).skipped == {1: "missing"}
+
+
+def test_a_described_part_of_drawn_images_is_found_by_their_numbers(tmp_path):
+    files = tmp_path / "set.json", tmp_path / "manifest.parquet"
+    options = {"kind": "classes_of", "of": DRAWN, "classes": [0, 3]}
+    about = list_set("few", options, *files)
+    assert (about["size"], about["resize"], about["crop"]) == (16, None, "center")
+    again, part = open_described(files[0]), open_options(options)
+    assert rows_of(again) == rows_of(part)
+    assert np.array_equal(again.read([3, 0]).images, part.read([3, 0]).images)
 
 
 # -- in the configuration

@@ -1,6 +1,8 @@
 """Image folders: layout, geometry, formats, and one broken file after another."""
 
 import io
+import json
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -10,9 +12,10 @@ import pytest
 from PIL import Image, ImageOps
 from torchvision import datasets, transforms
 
-from nndefense.core.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, FileFault, InputError
 from nndefense.images.decode import Undecodable, decode
-from nndefense.images.folder import Folder
+from nndefense.images.description import list_set, open_described
+from nndefense.images.folder import Folder, list_images
 
 
 def photo(width: int = 60, height: int = 48) -> np.ndarray:
@@ -188,6 +191,7 @@ def test_rows_keep_their_ids_when_images_are_skipped(tmp_path):
 
 def test_a_file_that_went_away_is_skipped(tmp_path):
     images = Folder(write(tmp_path, {"a/1.png": PNG, "a/2.png": PNG}), size=8)
+    assert len(images) == 2
     (tmp_path / "a/1.png").unlink()
     assert images.read([0, 1]).skipped == {0: "missing"}
 
@@ -225,9 +229,9 @@ def test_classes_map_folders_to_the_labels_of_a_classifier(tmp_path):
     assert images.class_names[5] == "class 5"
     assert len(images.class_names) == 218
     with pytest.raises(ConfigError, match=r"names 'cat'.*n01440764, n02102040, other"):
-        Folder(root, size=8, classes={"cat": 0})
+        Folder(root, size=8, classes={"cat": 0}).manifest()
     with pytest.raises(ConfigError, match="labels start at 0"):
-        Folder(root, size=8, classes={"other": -2})
+        Folder(root, size=8, classes={"other": -2}).manifest()
 
 
 @pytest.mark.parametrize(("width", "height"), [(60, 48), (48, 60), (31, 97), (33, 32), (20, 20)])
@@ -256,9 +260,9 @@ def test_size_none_takes_the_first_readable_size_and_skips_others(tmp_path):
 
 def test_size_none_needs_a_readable_square_image(tmp_path):
     with pytest.raises(ConfigError, match=r"60 x 48.*need a size"):
-        Folder(write(tmp_path / "wide", {"1.png": PNG}), size=None)
-    with pytest.raises(InputError, match="1 image files, and none"):
-        Folder(write(tmp_path / "bad", {"1.png": b""}), size=None)
+        Folder(write(tmp_path / "wide", {"1.png": PNG}), size=None).read([0])
+    with pytest.raises(InputError, match="holds 1 images, and none of them can be decoded"):
+        Folder(write(tmp_path / "bad", {"1.png": b""}), size=None).read([0])
 
 
 def test_threads_do_not_change_the_result(tmp_path):
@@ -272,7 +276,7 @@ def test_missing_and_empty_roots_say_what_is_expected(tmp_path):
     with pytest.raises(InputError, match=r"not a folder; expected images there, as .*/<class>/<name>\.jpg"):
         Folder(str(tmp_path / "absent"), size=8)
     with pytest.raises(InputError, match=r"holds no image; expected .*/<class>/<name>\.jpg"):
-        Folder(write(tmp_path, {"a/readme.txt": b"x"}), size=8)
+        Folder(write(tmp_path, {"a/readme.txt": b"x"}), size=8).manifest()
 
 
 @pytest.mark.parametrize(
@@ -288,3 +292,74 @@ def test_missing_and_empty_roots_say_what_is_expected(tmp_path):
 def test_options_out_of_range_are_refused(tmp_path, options, words):
     with pytest.raises(ConfigError, match=words):
         Folder(write(tmp_path, {"1.png": PNG}), **options)
+
+
+# -- as it was listed
+
+
+def test_the_order_is_that_of_whole_paths_within_a_class(tmp_path):
+    names = ["zz/x/z/1.png", "zz/x-y/1.png", "zz/x/1.png", "zz/2.png", "Z/1.png", "a b/1.png", "a-b/1.png", "a/1.png"]
+    root = write(tmp_path, dict.fromkeys([*names, "top.png", "é/1.JPG"], PNG))
+    listed = [path.relative_to(tmp_path).as_posix() for path in list_images(Path(root))[0]]
+    assert listed == [
+        "top.png", "Z/1.png", "a/1.png", "a b/1.png", "a-b/1.png",
+        "zz/2.png", "zz/x/1.png", "zz/x-y/1.png", "zz/x/z/1.png", "é/1.JPG",
+    ]  # fmt: skip
+
+
+def described(tmp_path: Path, **options) -> Path:
+    files = tmp_path / "set.json", tmp_path / "manifest.parquet"
+    list_set("mine", {"kind": "folder", "root": str(tmp_path / "set"), **options}, *files)
+    return files[0]
+
+
+def test_rows_mean_what_was_listed_whatever_comes_and_goes(tmp_path, monkeypatch):
+    shades = {f"{name}.png": encode(np.full((20, 20, 3), n, np.uint8), "PNG") for n, name in enumerate("bdf")}
+    root = tmp_path / "set"
+    write(root / "k", shades)
+    place = described(tmp_path)
+    write(root / "k", {"a.png": PNG, "c.png": PNG})
+    write(root / "a", {"1.png": PNG})
+    (root / "k/d.png").unlink()
+    monkeypatch.setattr("nndefense.images.folder.walk_images", None)
+    images = open_described(place)
+    assert images.manifest()["source"].tolist() == ["k/b.png", "k/d.png", "k/f.png"]
+    assert (images.size, images.class_names) == (20, ("k",))
+    batch = images.read([2, 1, 0])
+    assert batch.skipped == {1: "missing"}
+    assert batch.images[:, 0, 0, 0].tolist() == [2, 0, 0]
+    with pytest.raises(InputError, match=r"rows must be in 0 .. 2, got 3 .. 3"):
+        images.read([3])
+
+
+def test_a_damaged_manifest_is_noticed_where_its_rows_are_read(tmp_path):
+    write(tmp_path / "set", {"k/one.png": PNG, "k/two.png": PNG})
+    place, manifest = described(tmp_path, size=16), tmp_path / "manifest.parquet"
+    content = manifest.read_bytes()
+    assert content.count(b"k/one.pngk/two.png") == 1
+    manifest.write_bytes(content.replace(b"k/one.pngk/two.png", b"k/one.pngk/one.png"))
+    images = open_described(place)
+    assert not images.read([0]).skipped
+    with pytest.raises(FileFault, match=r"manifest\.parquet: has a wrong checksum at row 1"):
+        images.read([1])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 100])
+def test_a_listing_does_not_depend_on_its_blocks(tmp_path, monkeypatch, rows):
+    write(tmp_path / "set", dict.fromkeys(["loose.png", *(f"k{n % 3}/{n}.png" for n in range(7))], PNG))
+    before = json.loads(described(tmp_path, size=16).read_text())
+    images = open_described(tmp_path / "set.json").read(range(8)).images
+    monkeypatch.setattr("nndefense.images.folder.ROWS", rows)
+    assert len(list(Folder(str(tmp_path / "set"), size=16).list_rows())) == -(-8 // rows)
+    monkeypatch.setattr("nndefense.core.tables.ROWS", rows)
+    assert json.loads(described(tmp_path, size=16).read_text()) == before
+    assert np.array_equal(open_described(tmp_path / "set.json").read(range(8)).images, images)
+
+
+def test_a_name_that_is_not_utf_8_gets_one_line(tmp_path):
+    write(tmp_path / "set", {"k/1.png": PNG})
+    with open(os.fsencode(tmp_path / "set/k") + b"/\xff.png", "wb") as stream:
+        stream.write(PNG)
+    with pytest.raises(InputError, match=r"the name 'k/\\udcff\.png' is not UTF-8; allowed: files whose names are"):
+        described(tmp_path, size=16)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]

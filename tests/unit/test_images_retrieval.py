@@ -13,6 +13,7 @@ from scipy.io import savemat
 from nndefense.core.errors import ConfigError, InputError
 from nndefense.images.cars196 import Cars196
 from nndefense.images.cub200 import Cub200
+from nndefense.images.description import list_set, open_described
 from nndefense.images.folder import Folder
 from nndefense.images.listed import Listing, in_part, inside
 from nndefense.images.online_products import OnlineProducts
@@ -99,11 +100,11 @@ def test_a_listed_file_that_is_absent_keeps_its_row_and_is_skipped(birds):
 def test_a_missing_or_damaged_list_says_what_belongs_there(birds, name):
     (birds / name).write_bytes(b"\xff\xfe1 \xff\n")
     with pytest.raises(InputError, match=rf"{name} is damaged or unreadable \(.*CUB_200_2011\.tgz") as caught:
-        Cub200(str(birds), 16)
+        Cub200(str(birds), 16).manifest()
     assert "\n" not in str(caught.value)
     (birds / name).unlink()
     with pytest.raises(InputError, match=rf"{name} is missing; root must be the folder CUB_200_2011 that CUB.*tgz"):
-        Cub200(str(birds), 16)
+        Cub200(str(birds), 16).manifest()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_lists_that_do_not_fit_are_refused(birds, name, line, words):
     with (birds / name).open("a") as stream:
         stream.write(line + "\n")
     with pytest.raises(InputError, match=words) as caught:
-        Cub200(str(birds), 16)
+        Cub200(str(birds), 16).manifest()
     assert "\n" not in str(caught.value)
 
 
@@ -131,7 +132,21 @@ def test_a_class_that_no_list_names_is_refused(birds, number):
     text = (birds / "image_class_labels.txt").read_text().replace("\n6 4\n", f"\n6 {number}\n")
     (birds / "image_class_labels.txt").write_text(text)
     with pytest.raises(InputError, match=rf"image_class_labels.txt names class {number}; allowed: 1 to 4"):
-        Cub200(str(birds), 16)
+        Cub200(str(birds), 16).manifest()
+
+
+def test_a_described_part_needs_its_lists_no_more(birds, tmp_path):
+    files = tmp_path / "set.json", tmp_path / "manifest.parquet"
+    options = {"kind": "cub200", "root": str(birds), "size": 16, "part": "test"}
+    list_set("birds", options, *files)
+    before = Cub200(str(birds), 16, "test")
+    rows, images = rows_of(before), before.read([2, 0]).images
+    for path in birds.glob("*.txt"):
+        path.unlink()
+    again = open_described(files[0])
+    assert rows_of(again) == rows
+    assert again.class_names == before.class_names
+    assert np.array_equal(again.read([2, 0]).images, images)
 
 
 # -- paths are data
@@ -167,13 +182,13 @@ def test_lists_with_such_paths_are_refused(birds, tmp_path):
     text = (birds / "images.txt").read_text()
     (birds / "images.txt").write_text(text.replace("003.Sooty_Albatross/", "../../"))
     with pytest.raises(InputError, match=r"images.txt names the file '\.\./\.\./Sooty"):
-        Cub200(str(birds), 16)
+        Cub200(str(birds), 16).manifest()
     write_cars(tmp_path / "cars", paths=["car_ims/1.jpg", "/etc/2.jpg", "car_ims/3.jpg", "car_ims/4.jpg"])
     with pytest.raises(InputError, match=r"cars_annos.mat names the file '/etc/2.jpg'"):
-        Cars196(str(tmp_path / "cars"), 16)
+        Cars196(str(tmp_path / "cars"), 16).manifest()
     write_products(tmp_path / "products", last=[(7, 5, 2, "../chair_final/1_0.JPG")])
     with pytest.raises(InputError, match=r"Ebay_test.txt names the file '\.\./chair"):
-        OnlineProducts(str(tmp_path / "products"), 16)
+        OnlineProducts(str(tmp_path / "products"), 16).manifest()
 
 
 # -- Stanford Cars
@@ -213,14 +228,14 @@ def test_cars_to_train_on_need_no_list_of_the_test(tmp_path):
     assert len(Cars196(str(root), 16, "train")) == 2
     for part in ("test", "all", "last_classes"):
         with pytest.raises(InputError, match=r"cars_test_annos_withlabels.mat is missing; root must hold either"):
-            Cars196(str(root), 16, part)
+            Cars196(str(root), 16, part).manifest()
 
 
 def test_one_car(tmp_path):
     root = str(write_cars(tmp_path, classes=[1], test=[1], names=CARS[:1]))
     assert rows_of(Cars196(root, 16, "test")) == [("car_ims/000001.jpg", 0, CARS[0])]
     with pytest.raises(InputError, match="its lists name no image in this part"):
-        Cars196(root, 16, "train")
+        Cars196(root, 16, "train").manifest()
 
 
 def test_a_damaged_list_of_cars_is_one_line(tmp_path):
@@ -228,12 +243,12 @@ def test_a_damaged_list_of_cars_is_one_line(tmp_path):
     for content in (b"", b"<html>404</html>" * 20, whole[: len(whole) // 2], whole[:300]):
         (tmp_path / "cars_annos.mat").write_bytes(content)
         with pytest.raises(InputError, match=r"cars_annos.mat (is damaged or unreadable|has no variable)") as caught:
-            Cars196(str(tmp_path), 16)
+            Cars196(str(tmp_path), 16).manifest()
         assert "\n" not in str(caught.value)
         assert "car_ims.tgz" in str(caught.value)
     (tmp_path / "cars_annos.mat").unlink()
     with pytest.raises(InputError, match=r"cars_annos.mat is missing; root must hold either cars_annos.mat and the"):
-        Cars196(str(tmp_path), 16)
+        Cars196(str(tmp_path), 16).manifest()
 
 
 @pytest.mark.parametrize(
@@ -252,7 +267,7 @@ def test_another_content_of_the_list_of_cars_is_refused(tmp_path, content, words
     good = {"annotations": struct(relative_im_path=["a"], **{"class": [1], "test": [1]}), "class_names": cells(CARS)}
     savemat(tmp_path / "cars_annos.mat", {**good, **content})
     with pytest.raises(InputError, match=rf"cars_annos.mat.*{words}"):
-        Cars196(str(tmp_path), 16)
+        Cars196(str(tmp_path), 16).manifest()
 
 
 # -- Stanford Online Products
@@ -281,18 +296,18 @@ def test_online_products(tmp_path, part):
 
 def test_lists_of_products_are_checked(tmp_path):
     with pytest.raises(InputError, match=r"Ebay_train.txt is missing; root must be the folder Stanford_Online_Prod"):
-        OnlineProducts(str(tmp_path / "absent"), 16)
+        OnlineProducts(str(tmp_path / "absent"), 16).manifest()
     root = str(write_products(tmp_path, header=""))
     with pytest.raises(InputError, match=r"Ebay_train.txt: the first line is '1 1 1 bicycle.*; allowed: 'image_id"):
-        OnlineProducts(root, 16)
+        OnlineProducts(root, 16).manifest()
     write_products(tmp_path, last=[(5, "x", 4, "a.JPG")])
     with pytest.raises(InputError, match=r"Ebay_test.txt, line 2: '5 x 4 a.JPG'; allowed: NUMBER NUMBER NUMBER TEXT"):
-        OnlineProducts(root, 16)
+        OnlineProducts(root, 16).manifest()
     write_products(tmp_path, first=[])
     assert len(OnlineProducts(root, 16)) == 2
     write_products(tmp_path, first=[], last=[])
     with pytest.raises(InputError, match="its lists name no image in this part"):
-        OnlineProducts(root, 16)
+        OnlineProducts(root, 16).manifest()
 
 
 # -- all of them

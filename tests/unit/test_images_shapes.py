@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nndefense.core.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, FileFault, InputError
+from nndefense.core.files import write_json, write_table
 from nndefense.core.options import read_options
 from nndefense.core.registry import make
 from nndefense.images import KINDS
+from nndefense.images.description import list_set, open_described
 from nndefense.images.shapes import CHUNK, Shapes
 from nndefense.images.shapes_draw import box, circle, convex, hsv_to_rgb, star
 from nndefense.images.shapes_random import Draws
@@ -180,3 +182,41 @@ def test_hsv_matches_the_standard_library():
     hsv = np.random.default_rng(0).random((3, 200))
     ours = hsv_to_rgb(*hsv)
     assert np.allclose(ours.T, [colorsys.hsv_to_rgb(*one) for one in hsv.T], atol=1e-6)
+
+
+def test_a_described_set_draws_the_same_and_refuses_another_number_of_rows(tmp_path, monkeypatch):
+    files = tmp_path / "set.json", tmp_path / "manifest.parquet"
+    options = {"kind": "shapes", "seed": 3, "first": 100, "rows": 70_000, "content": "web"}
+    about = list_set("drawn", options, *files)
+    assert (about["rows"], about["size"], about["resize"], about["crop"]) == (70_000, 32, None, "center")
+    whole = web(rows=70_000)
+    again = open_described(files[0])
+    for name, values in whole.manifest().items():
+        assert again.manifest()[name].tolist() == values.tolist()
+    monkeypatch.setattr(Shapes, "list_rows", None)
+    assert np.array_equal(open_described(files[0]).read([69_999, 3]).images, whole.read([69_999, 3]).images)
+    about["options"]["rows"] = 60_000
+    write_json(files[0], about)
+    with pytest.raises(
+        FileFault, match=r"image set drawn: it changed since it was listed \(it has 60,000 rows, and had"
+    ):
+        open_described(files[0])
+
+
+def test_a_manifest_of_another_listing_is_refused(tmp_path):
+    files = tmp_path / "set.json", tmp_path / "manifest.parquet"
+    options = {"kind": "shapes", "first": 0, "rows": 50}
+    list_set("drawn", options, *files)
+    same = files[1].read_bytes()
+    for change in ({"seed": 2}, {"first": 1}, {"rows": 51}):
+        list_set("drawn", options | change, tmp_path / "other.json", files[1])
+        with pytest.raises(
+            FileFault, match=r"image set drawn: .*manifest\.parquet is of another listing than .*set\.js"
+        ):
+            open_described(files[0])
+    write_table(files[1], web(rows=50).manifest())
+    with pytest.raises(FileFault, match=r"delete images/drawn/manifest\.parquet in the results and rerun$"):
+        open_described(files[0])
+    list_set("drawn", options, tmp_path / "other.json", files[1])
+    assert files[1].read_bytes() == same
+    assert len(open_described(files[0])) == 50

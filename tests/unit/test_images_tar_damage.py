@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nndefense.core.errors import InputError
-from nndefense.images import tars, webdataset
+from nndefense.images import tar_listing, tars
 from nndefense.images.webdataset import WebDataset
 from tests.unit.tar_cases import cut, encoded, picture, place_of, sample, sources, write_samples, write_tar
 
@@ -133,10 +133,10 @@ def test_tars_without_a_usable_sample_get_one_line(tmp_path):
     with pytest.raises(
         InputError, match=r": 2 tars hold no usable sample, the first is skipped: no image; allowed: so"
     ):
-        WebDataset(str(tmp_path / "*.tar"), size=16)
+        WebDataset(str(tmp_path / "*.tar"), size=16).manifest()
     write_tar(tmp_path / "0.tar", {})
     with pytest.raises(InputError, match=r"0\.tar: 1 tars hold no usable sample; allowed: some with an image"):
-        WebDataset(str(tmp_path / "0.tar"), size=16)
+        WebDataset(str(tmp_path / "0.tar"), size=16).manifest()
 
 
 def test_random_damage_never_crashes_and_never_moves_what_is_before(tmp_path):
@@ -169,13 +169,14 @@ def test_tars_that_change_after_listing_are_skipped(tmp_path):
     for shard in range(3):
         write_samples(tmp_path / f"{shard}.tar", sample(shard), sample(shard + 5))
     stored = WebDataset(str(tmp_path / "*.tar"), size=16)
+    assert len(stored) == 6
     (tmp_path / "0.tar").unlink()
     cut(tmp_path / "1.tar", place_of(tmp_path / "1.tar", "000000006.jpg").offset_data + 5)
     assert stored.read(range(6)).skipped == {0: "missing", 1: "missing", 3: "truncated tar"}
 
 
 def test_large_files_are_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(webdataset, "MAX_BYTES", 5000)
+    monkeypatch.setattr(tar_listing, "MAX_BYTES", 5000)
     monkeypatch.setattr(tars, "MAX_TEXT", 200)
     big = {**sample(1), "000000001.jpg": bytes(5001)}
     path = write_samples(tmp_path / "0.tar", sample(0), big, sample(2, caption="x" * 201))

@@ -51,6 +51,15 @@ def test_names_without_a_list_are_numbered_in_alphabetical_order(tmp_path):
     assert stored.manifest()["tag"].tolist() == ["dog", "cat", "", "ox \\ud800", "cat"]
 
 
+def test_names_of_later_tars_count_in_the_first_ones(tmp_path):
+    for tar, names in enumerate((["dog"], [], ["cat", "dog"], ["bee"])):
+        write_samples(tmp_path / f"{tar}.tar", *(sample(n, animal=one) for n, one in enumerate(names)))
+    stored = WebDataset(str(tmp_path / "*.tar"), size=16, label="animal")
+    assert stored.class_names == ("bee", "cat", "dog")
+    assert stored.manifest()["label"].tolist() == [2, 1, 2, 0]
+    assert not stored.read(range(4)).skipped
+
+
 def test_files_that_hold_labels_or_captions_must_be_there(tmp_path, words):
     files = [sample(n, caption="tench") for n in range(4)]
     files[0]["000000000.cls"], files[1]["000000001.cls"], files[2]["000000002.cls"] = b"1\n", b"", b"tench"
@@ -82,13 +91,13 @@ def test_files_that_hold_labels_or_captions_must_be_there(tmp_path, words):
 def test_labels_that_are_no_class_get_one_line(tmp_path, words, label, listed, expected):
     path = write_samples(tmp_path / "0.tar", sample(0, label=0), sample(1, label=label))
     with pytest.raises(InputError, match=expected):
-        WebDataset(str(path), size=16, label="label", tags=words if listed else None)
+        WebDataset(str(path), size=16, label="label", tags=words if listed else None).manifest()
 
 
 def test_a_number_among_names_gets_one_line(tmp_path):
     path = write_samples(tmp_path / "0.tar", sample(0, label="cat"), sample(1, label=1))
     with pytest.raises(InputError, match="label 1, where others are names; allowed: all alike"):
-        WebDataset(str(path), size=16, label="label")
+        WebDataset(str(path), size=16, label="label").manifest()
 
 
 def test_a_key_that_no_sample_has_is_named(tmp_path, words):
@@ -96,7 +105,7 @@ def test_a_key_that_no_sample_has_is_named(tmp_path, words):
     with pytest.raises(
         InputError, match=r"no sample's JSON has the key 'lable'; allowed: key, caption, status, label$"
     ):
-        WebDataset(str(path), size=16, label="lable")
+        WebDataset(str(path), size=16, label="lable").manifest()
     with pytest.raises(InputError, match="no sample's JSON has the key 'title'"):
-        WebDataset(str(path), size=16, caption="title", tags=words)
+        WebDataset(str(path), size=16, caption="title", tags=words).manifest()
     assert WebDataset(str(path), size=16, label="label").manifest()["label"].tolist() == [0, -1]

@@ -3,6 +3,7 @@
 import gzip
 import io
 import pickle
+import shutil
 import struct
 from typing import get_args
 
@@ -13,8 +14,9 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision import datasets
 
-from nndefense.core.errors import ConfigError, InputError
+from nndefense.core.errors import ConfigError, FileFault, InputError
 from nndefense.core.options import read_options
+from nndefense.images.description import list_set, open_described
 from nndefense.images.torchvision_set import SOURCES, TorchvisionSet
 
 RNG = np.random.default_rng(0)
@@ -86,7 +88,7 @@ def test_svhn_splits_and_ranges(tmp_path, unchecked, split):
 def test_ranges_beyond_the_split_are_refused(tmp_path, unchecked, first, rows):
     write_cifar(tmp_path, RNG.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8), range(5))
     with pytest.raises(ConfigError, match=r"CIFAR10 test has 5 rows; first: -?\d+ with .* is not within them"):
-        TorchvisionSet("CIFAR10", str(tmp_path), "test", first=first, rows=rows)
+        TorchvisionSet("CIFAR10", str(tmp_path), "test", first=first, rows=rows).manifest()
 
 
 def test_a_range_of_cifar(tmp_path, unchecked):
@@ -130,11 +132,12 @@ def test_damaged_fashion_mnist_is_one_line(tmp_path):
     for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (raw / f"{part}-ubyte").write_bytes(gzip.compress(b"not idx"))
     with pytest.raises(InputError, match="FashionMNIST train is missing or damaged") as caught:
-        TorchvisionSet("FashionMNIST", str(tmp_path), "train")
+        TorchvisionSet("FashionMNIST", str(tmp_path), "train").manifest()
     assert "\n" not in str(caught.value)
 
 
-def test_imagenet(tmp_path):
+def write_imagenet(tmp_path):
+    """A split of three images, the last of which is empty."""
     synsets = ["n01440764", "n02102040"]
     names = [("tench", "Tinca tinca"), ("English springer", "English springer spaniel")]
     torch.save((dict(zip(synsets, names, strict=True)), synsets), tmp_path / "meta.bin")
@@ -144,6 +147,10 @@ def test_imagenet(tmp_path):
         Image.new("RGB", (50, 40), (200 * number, 50, 50)).save(stream, "JPEG")
         (tmp_path / "val" / synset / "1.JPEG").write_bytes(stream.getvalue())
     (tmp_path / "val" / synsets[1] / "2.JPEG").write_bytes(b"")
+
+
+def test_imagenet(tmp_path):
+    write_imagenet(tmp_path)
     ours = TorchvisionSet("ImageNet", str(tmp_path), "val", size=28)
     batch = ours.read(range(3))
     assert batch.images.shape == (3, 28, 28, 3)
@@ -151,6 +158,40 @@ def test_imagenet(tmp_path):
     assert ours.resize == 32
     assert ours.manifest()["source"].tolist()[0] == "val/n01440764/1.JPEG"
     assert ours.manifest()["tag"].tolist() == ["tench", "English springer", "English springer"]
+
+
+def test_imagenet_is_read_as_it_was_listed(tmp_path, monkeypatch):
+    write_imagenet(tmp_path)
+    options = {"kind": "torchvision", "name": "ImageNet", "root": str(tmp_path), "split": "val", "size": 28, "first": 1}
+    about = list_set("val", options, tmp_path / "set.json", tmp_path / "manifest.parquet")
+    assert (about["rows"], about["resize"]) == (2, 32)
+    (tmp_path / "val/n01440764/0.JPEG").write_bytes((tmp_path / "val/n01440764/1.JPEG").read_bytes())
+    expected = TorchvisionSet("ImageNet", str(tmp_path), "val", size=28).read([2]).images
+    monkeypatch.setattr("nndefense.images.torchvision_set._load", None)
+    again = open_described(tmp_path / "set.json")
+    assert again.manifest()["source"].tolist() == ["val/n02102040/1.JPEG", "val/n02102040/2.JPEG"]
+    assert again.class_names == ("tench", "English springer")
+    batch = again.read([1, 0])
+    assert batch.skipped == {0: "empty file"}
+    assert np.array_equal(batch.images[1], expected[0])
+
+
+def test_a_set_in_memory_is_the_same_again_and_refuses_another_number_of_rows(tmp_path, unchecked):
+    images = RNG.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    write_cifar(tmp_path, images, [3, 0, 9, 3, 1])
+    files = tmp_path / "set.json", tmp_path / "manifest.parquet"
+    options = {"kind": "torchvision", "name": "CIFAR10", "root": str(tmp_path), "split": "test", "first": 1}
+    assert list_set("cifar", options, *files)["size"] == 32
+    assert np.array_equal(open_described(files[0]).read([3, 0]).images, images[[4, 1]])
+    part = {"kind": "classes_of", "of": options, "classes": ["thing 3", 1]}
+    list_set("some", part, tmp_path / "part.json", tmp_path / "part.parquet")
+    assert np.array_equal(open_described(tmp_path / "part.json").read([1, 0]).images, images[[4, 3]])
+    shutil.rmtree(tmp_path / "cifar-10-batches-py")
+    write_cifar(tmp_path, images[:4], [3, 0, 9, 3])
+    with pytest.raises(
+        FileFault, match=r"image set cifar: it changed .* \(it has 3 rows, and had 4\); delete images/cif"
+    ):
+        open_described(files[0])
 
 
 @pytest.mark.parametrize(
@@ -165,7 +206,7 @@ def test_imagenet(tmp_path):
 )
 def test_missing_data_says_what_to_put_where(tmp_path, name, split, file):
     with pytest.raises(InputError, match="missing or damaged") as caught:
-        TorchvisionSet(name, str(tmp_path), split, size=32)
+        TorchvisionSet(name, str(tmp_path), split, size=32).manifest()
     message = str(caught.value)
     assert file in message
     assert str(tmp_path) in message
@@ -179,7 +220,7 @@ def test_a_download_that_fails_is_the_same_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(datasets.CIFAR10, "download", unreachable)
     with pytest.raises(InputError, match=r"put there cifar-10-python.*no route to host"):
-        TorchvisionSet("CIFAR10", str(tmp_path), "train", download=True)
+        TorchvisionSet("CIFAR10", str(tmp_path), "train", download=True).manifest()
 
 
 @pytest.mark.parametrize(

@@ -4,21 +4,26 @@ import io
 import json
 import sys
 import tarfile
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from webdataset import TarWriter
 from webdataset import WebDataset as Stream
+from webdataset.tariterators import group_by_keys
 
 from nndefense.config import load_config
 from nndefense.config.document import schema
 from nndefense.core.errors import ConfigError, FileFault, InputError
-from nndefense.images import decode, tars, webdataset
-from nndefense.images.description import describe_set, open_described, open_options
+from nndefense.images import decode, folder, tar_listing, tars, webdataset
+from nndefense.images.description import list_set, open_described, open_options
 from nndefense.images.folder import Folder
+from nndefense.images.tars import read_samples
 from nndefense.images.webdataset import WebDataset
 from tests.unit.config_cases import SMALL, message
 from tests.unit.image_cases import rows_of
@@ -81,6 +86,31 @@ def test_rows_are_those_that_webdataset_gives(tmp_path):
     assert np.array_equal(stored.read([3]).images[0], picture(3)[:, 5:35])
 
 
+NAMES = st.lists(
+    st.tuples(st.sampled_from(["", "x/", "x.y/", "./"]), st.sampled_from(["a", "b", ".a", "a.b", "é\n"]),
+              st.sampled_from(["", ".jpg", ".JPG", ".jpg\n", ".tar.gz", ".", ".json"])).map("".join),
+    max_size=9,
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(NAMES)
+def test_files_are_grouped_as_webdataset_groups_them(names):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for number, name in enumerate(names):
+            info = tarfile.TarInfo(name or "nameless")
+            info.size = number
+            tar.addfile(info, io.BytesIO(bytes(number)))
+    with tempfile.TemporaryFile() as handle:
+        handle.write(stream.getvalue())
+        handle.seek(0)
+        ours = [(one.key, {suffix: file.size for suffix, file in one.files.items()}) for one in read_samples(handle)]
+    given = [{"fname": name or "nameless", "data": number, "__url__": ""} for number, name in enumerate(names)]
+    theirs = group_by_keys(given, handler=lambda _: True)
+    assert ours == [(one.pop("__key__"), {name: one[name] for name in one if name != "__url__"}) for one in theirs]
+
+
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_long_and_odd_names_are_read_in_every_format_of_tar(tmp_path, form):
     long = "/".join(["folder" * 8] * 3) + "/" + "n" * 90 if form != tarfile.USTAR_FORMAT else "folder/" + "n" * 90
@@ -108,9 +138,9 @@ def test_size_none_takes_the_first_readable_side_and_skips_others(tmp_path):
     assert batch.images.shape == (3, 20, 20, 3)
     assert batch.skipped == {0: "empty file", 2: "another size"}
     with pytest.raises(ConfigError, match=r"0\.tar/1\.png@\d+\+\d+ is 40 x 30: images that are not square need a"):
-        WebDataset(str(write_tar(tmp_path / "0.tar", {"1.png": encoded(1, "png")})))
-    with pytest.raises(InputError, match="tars of 1 samples, and no image can be decoded"):
-        WebDataset(str(write_tar(tmp_path / "bad.tar", {"1.png": b"x"})))
+        WebDataset(str(write_tar(tmp_path / "0.tar", {"1.png": encoded(1, "png")}))).read([0])
+    with pytest.raises(InputError, match="holds 1 images, and none of them can be decoded"):
+        WebDataset(str(write_tar(tmp_path / "bad.tar", {"1.png": b"x"}))).read([0])
 
 
 @pytest.mark.parametrize(("open_tars", "threads"), [(1, 1), (2, 3), (128, 0)])
@@ -165,10 +195,10 @@ def test_listing_reads_no_pixels(tmp_path, monkeypatch, words):
     def decoded(*_, **__) -> None:
         raise AssertionError("an image was decoded")
 
-    for module in (decode, webdataset):
+    for module in (decode, folder):
         monkeypatch.setattr(module, "decode", decoded)
     CountingRaw.touched = 0
-    monkeypatch.setattr(webdataset, "open", Counting, raising=False)
+    monkeypatch.setattr(tar_listing, "open", Counting, raising=False)
     stored = WebDataset(str(path), size=16, caption="caption", tags=words)
     assert stored.manifest()["tag"].tolist() == ["tench"] * 10
     assert 10_000 < CountingRaw.touched < 0.05 * path.stat().st_size
@@ -188,30 +218,101 @@ def test_listing_keeps_no_members_in_memory(tmp_path, monkeypatch):
     assert max(held) <= 1
 
 
-def test_a_described_set_is_opened_again_while_its_tars_are_the_same(tmp_path):
-    path = write_samples(tmp_path / "0.tar", sample(0), sample(1))
-    options = {"kind": "webdataset", "pattern": str(tmp_path / "*.tar"), "size": 16}
-    stored = open_options(options)
-    told = json.loads(json.dumps(describe_set("web", options, stored, stored.manifest()["source"])))
-    assert rows_of(open_described(told)) == rows_of(stored)
-    moved = tmp_path / "moved"
-    moved.mkdir()
-    path.rename(moved / "0.tar")
-    told["options"]["pattern"] = str(moved / "*.tar")
-    assert rows_of(open_described(told)) == rows_of(stored)
-    for change in (
-        lambda: write_samples(moved / "1.tar", sample(2)),
-        lambda: write_samples(moved / "0.tar", sample(0), sample(2)),
-        lambda: write_samples(moved / "0.tar", sample(0, caption="x" * 600), sample(1)),
-        lambda: write_samples(moved / "0.tar", sample(0), {**sample(1), "000000001.jpg": encoded(1, width=50)}),
-        lambda: cut(moved / "0.tar", 2000),
-    ):
-        change()
-        with pytest.raises(FileFault, match="image set web: its files changed"):
-            open_described(told)
-        (moved / "1.tar").unlink(missing_ok=True)
-        write_samples(moved / "0.tar", sample(0), sample(1))
-        open_described(told)
+@pytest.fixture
+def listed(tmp_path):
+    """Two tars whose second is missing an image, and where they are described."""
+    lonely = {name: data for name, data in sample(2).items() if not name.endswith("jpg")}
+    write_samples(tmp_path / "tars/a/0.tar", sample(0, animal="cow"), sample(1, animal="cat"))
+    write_samples(tmp_path / "tars/b/0.tar", lonely, sample(3, animal="cow"))
+    options = {"kind": "webdataset", "pattern": str(tmp_path / "tars/?/0.tar"), "size": 16, "label": "animal"}
+    list_set("web", options, tmp_path / "set.json", tmp_path / "manifest.parquet")
+    return options, tmp_path
+
+
+def test_a_described_set_is_read_without_listing_its_tars(listed, monkeypatch):
+    options, folder = listed
+    fresh = open_options(options)
+    rows, images = rows_of(fresh), fresh.read([3, 0, 1]).images
+
+    def listing(*_: object) -> None:
+        raise AssertionError("a tar was listed")
+
+    for name in ("find_tars", "list_tar", "read_tag_list"):
+        monkeypatch.setattr(webdataset, name, listing)
+    again = open_described(folder / "set.json")
+    assert again.class_names == ("cat", "cow")
+    assert rows_of(again) == rows
+    assert np.array_equal(again.read([3, 0, 1]).images, images)
+    assert again.read([2, 3]).skipped == {0: "no image"}
+
+
+def test_rows_mean_what_was_listed_whatever_comes_and_goes(listed):
+    options, folder = listed
+    images = open_options(options).read(range(4)).images
+    write_samples(folder / "tars/0/0.tar", sample(9))
+    (folder / "tars").rename(folder / "moved")
+    about = json.loads((folder / "set.json").read_text())
+    about["options"]["pattern"] = str(folder / "moved/?/0.tar")
+    (folder / "set.json").write_text(json.dumps(about))
+    again = open_described(folder / "set.json")
+    assert np.array_equal(again.read(range(4)).images, images)
+    (folder / "moved/a/0.tar").unlink()
+    batch = again.read([3, 1, 0])
+    assert batch.skipped == {1: "missing", 2: "missing"}
+    assert np.array_equal(batch.images[0], images[3])
+
+
+@pytest.mark.parametrize("change", ["longer", "shorter"])
+def test_a_tar_of_another_size_is_refused_and_others_are_read(listed, change):
+    _, folder = listed
+    path = folder / "tars/b/0.tar"
+    size = path.stat().st_size
+    if change == "longer":
+        write_samples(path, sample(2), sample(3), sample(4, caption="x" * 20_000))
+    else:
+        cut(path, size - 512)
+    again = open_described(folder / "set.json")
+    assert not again.read([0, 1]).skipped
+    wanted = (
+        rf"image set web: it changed since .* \(b/0\.tar has {path.stat().st_size:,} bytes, and had {size:,}\); del"
+    )
+    with pytest.raises(FileFault, match=wanted) as caught:
+        again.read([0, 3])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fixed"),
+    [
+        ("/data/laion/{00000..00099}.tar", "/data/laion"),
+        ("laion/*/x/0.tar", "laion"),
+        ("/{a,b}/*.tar", "/"),
+        ("{a/b,c}/0.tar", ""),
+        ("0.tar", ""),
+        ("[ab]/0.tar", ""),
+    ],
+)
+def test_the_folders_before_a_wildcard(pattern, fixed):
+    assert webdataset._fixed(pattern) == fixed
+
+
+@pytest.mark.parametrize("pattern", ["*/0.tar", "{a,b}/0.tar", "a/../{a,b}/0.tar"])
+def test_relative_patterns_are_opened_again(tmp_path, monkeypatch, pattern):
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate("ab"):
+        write_samples(tmp_path / f"{name}/0.tar", sample(number, "png"))
+    options = {"kind": "webdataset", "pattern": pattern, "size": 30}
+    list_set("web", options, tmp_path / "set.json", tmp_path / "manifest.parquet")
+    batch = open_described(tmp_path / "set.json").read([1, 0])
+    assert not batch.skipped
+    assert np.array_equal(batch.images, [picture(number)[:, 5:35] for number in (1, 0)])
+
+
+def test_the_size_of_images_is_noted(tmp_path):
+    write_tar(tmp_path / "0.tar", {"0.png": encoded(0, "png", 20, 20)})
+    options = {"kind": "webdataset", "pattern": str(tmp_path / "0.tar")}
+    assert list_set("web", options, tmp_path / "set.json", tmp_path / "manifest.parquet")["size"] == 20
+    assert open_described(tmp_path / "set.json").read([0]).images.shape == (1, 20, 20, 3)
 
 
 # -- patterns, and the configuration
@@ -254,14 +355,14 @@ def test_options_that_do_not_fit_get_one_line(tmp_path, monkeypatch, options, er
     write_samples(tmp_path / "mine/0.tar", sample(0))
     chosen = {"pattern": "mine/0.tar", "size": 16, **options}
     with pytest.raises(error, match=words) as caught:
-        WebDataset(**{**chosen, "pattern": str(tmp_path / chosen["pattern"])})
+        WebDataset(**{**chosen, "pattern": str(tmp_path / chosen["pattern"])}).manifest()
     assert "\n" not in str(caught.value)
 
 
 def test_without_webdataset_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "braceexpand", None)
     with pytest.raises(ConfigError, match=r"image set webdataset: needs webdataset; install the extra `webdataset`"):
-        WebDataset(str(tmp_path / "*.tar"), size=16)
+        WebDataset(str(tmp_path / "*.tar"), size=16).manifest()
 
 
 def test_a_configuration_names_tars_below_the_data_folder(tmp_path, words):

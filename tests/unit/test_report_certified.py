@@ -14,6 +14,7 @@ from nndefense.axes.cells import System
 from nndefense.config import load_config
 from nndefense.core.errors import FileFault, InputError
 from nndefense.core.files import read_arrays, write_array, write_arrays
+from nndefense.database.row_checks import row_checks
 from nndefense.evaluation.certified import COLUMNS, write_certificates
 from nndefense.evaluation.intervals import wilson_interval
 from nndefense.evaluation.rows import AXES, format_rows
@@ -172,14 +173,15 @@ def test_scripts_certify_votes_and_draw_them(tmp_path):
     about = {"pool": "All", "start": 0, "stop": 20}
     write_array(tmp_path / "rows.npy", softmax, about)
     write_array(tmp_path / "weights.npy", weights, about)
+    write_array(tmp_path / "checks.npy", row_checks(softmax, first=0), about)
     # The smaller database has fewer images than places.
     ids = np.stack([random.permuted(np.tile(np.arange(size), (N, 1)), axis=1)[:, :10] for size in (10, 20)])
     ids[0, :, 8:] = -1
-    write_arrays(tmp_path / "lists.npz", sizes=np.array(sizes), ids=ids[None], distances=np.zeros(ids[None].shape))
+    write_arrays(tmp_path / "lists.npz", stops=np.array(sizes), ids=ids[None], distances=np.zeros(ids[None].shape))
     labels = random.integers(classes, size=N)
     write_arrays(tmp_path / "queries.npz", labels=labels, rows=np.arange(N))
-    arguments = ["--queries", "queries.npz", "--pools", "All", "--neighbors", "lists.npz", "--softmax", "rows.npy",
-                 "--weights", "weights.npy", "--k", "3", "10", "--layer", "conv_4_1",
+    arguments = ["--queries", "queries.npz", "--pools", "All", "--sizes", "[8, 20]", "--neighbors", "lists.npz", "--softmax",
+                 "rows.npy", "--weights", "weights.npy", "--checks", "checks.npy", "--k", "3", "10", "--layer", "conv_4_1",
                  "--certificates", "certificates.npz", "--log", "log"]  # fmt: skip
     run("certify_votes", *arguments, cwd=tmp_path)
     assert "24 cells of 20 queries" in (tmp_path / "log").read_text()

@@ -16,8 +16,9 @@ from nndefense.core.errors import InputError
 from nndefense.core.files import read_json, write_array, write_arrays, write_json, write_table
 from nndefense.core.fingerprint import fingerprint, used_modules
 from nndefense.core.registry import Entry
+from nndefense.database.row_checks import row_checks
 from nndefense.evaluation.rows import COLUMNS, format_rows, read_rows
-from nndefense.images.description import describe_set, open_options
+from nndefense.images.description import list_set, open_options
 from nndefense.report import PIECES
 from nndefense.report import pieces as pieces_module
 from nndefense.report.claims.catalog import CLAIMS
@@ -86,7 +87,7 @@ def test_parameters_are_what_a_piece_uses():
     figure = load_piece("fig5").params(DEFAULT)
     assert figure == {
         "attack": "pgd", "space": "raw01", "features": "conv_4_1", "neighbors": 50, "weighting": "CBW-D",
-        "combination": "soft", "attack_labels": {"pgd": "PGD"},
+        "combination": "soft", "attack_labels": {"pgd": "PGD"}, "facts": {"dataset": "shapes", "seed": 1},
     }  # fmt: skip
     assert load_piece("fig9").params(DEFAULT)["attack_labels"] == {"fgsm": "FGSM"}
     assert load_piece("fig3").params(DEFAULT)["pool"] == "Targeted"
@@ -142,8 +143,9 @@ def test_an_evaluation_kind_gets_a_table(monkeypatch):
     piece = existing(DEFAULT)[-1]
     assert (piece.name, piece.heading) == ("rows_certified", "Certified accuracy")
     paths = piece.files(DEFAULT)["rows"]
-    assert paths[0] == "<results>/certified/resnet20/none/clean.csv"
+    assert paths[0] == "<results>/predictions/resnet20/none/clean.npz"
     assert {path.split("/")[3] for path in paths} == {"none", "conv_4_1"}
+    assert piece.params(DEFAULT)["measured"] == "nowhere:NOTHING"
     assert "| `rows_certified.md` | Certified accuracy: " in pieces_markdown()
 
 
@@ -199,9 +201,9 @@ def test_rows_have_one_order_however_many_budgets_a_file_holds(tmp_path):
         alone[-1].write_text(format_rows(row for row in rows if row["epsilon"] == epsilon))
     together = tmp_path / "together.csv"
     together.write_text(format_rows(sorted(rows, key=lambda row: row["pool"])))
-    found = collect_accuracy([str(together)])
+    found = collect_accuracy([str(together)], {})
     pools = list(dict.fromkeys(row["pool"] for row in found))
-    expected = [sorted(collect_accuracy([str(path)]), key=lambda row: pools.index(row["pool"])) for path in alone]
+    expected = [sorted(collect_accuracy([str(path)], {}), key=lambda row: pools.index(row["pool"])) for path in alone]
     assert found == [row for part in expected for row in part]
 
 
@@ -250,7 +252,7 @@ def illustrated(tmp_path) -> tuple[dict[str, list[str]], dict]:
     """Files and parameters of drawn images; the attack fools the network on images 2 and 4, and the vote on 2."""
     options = {"kind": "shapes", "first": 0, "rows": 60, "content": "task"}
     opened = open_options(options)
-    write_json(tmp_path / "set.json", describe_set("drawn", options, opened, opened.manifest()["source"]))
+    list_set("drawn", options, tmp_path / "set.json", tmp_path / "manifest.parquet")
     write_table(tmp_path / "pool.parquet", {"set": np.full(40, "drawn"), "row": np.arange(40)})
     labels = np.arange(QUERIES)
     pixels = opened.read(np.arange(40, 40 + QUERIES)).images.transpose(0, 3, 1, 2).astype(np.float32) / 255
@@ -262,6 +264,7 @@ def illustrated(tmp_path) -> tuple[dict[str, list[str]], dict]:
     about = {"pool": "Targeted", "start": 0, "stop": 40}
     write_array(tmp_path / "0-40.npy", sure, about)
     write_array(tmp_path / "0-40.weights.npy", stored_weights(sure.astype(np.float32)), about)
+    write_array(tmp_path / "0-40.checks.npy", row_checks(sure, first=0), about)
     files = {role: [] for role in ("queries", "neighbors", "predicted")}
     for place, pack in enumerate(Pack.parse(name) for name in packs):
         sets = list(pack)
@@ -276,13 +279,13 @@ def illustrated(tmp_path) -> tuple[dict[str, list[str]], dict]:
         ids[:, 1, 2] = np.arange(3, 40, 4)[:10] if place else ids[:, 1, 2]
         ids[:, 1, 4] = [4, 14, 24, 34, 1, 4, 14, 24, 34, 2]
         write_arrays(tmp_path / f"queries{place}.npz", labels=labels, rows=np.arange(40, 40 + QUERIES), **members)
-        write_arrays(tmp_path / f"lists{place}.npz", sizes=np.array(SIZES), ids=ids,
+        write_arrays(tmp_path / f"lists{place}.npz", stops=np.array(SIZES), ids=ids,
                      distances=np.full(ids.shape, 4.0, np.float32))  # fmt: skip
         write_array(tmp_path / f"answers{place}.npy", answers.reshape(-1, CLASSES), {})
         for role, name in (("queries", "queries{}.npz"), ("neighbors", "lists{}.npz"), ("predicted", "answers{}.npy")):
             files[role] += [str(tmp_path / name.format(place))] * len(sets)
     files |= {"pool": ["pool.parquet"], "sets": ["set.json"], "task": ["set.json"], "softmax": ["0-40.npy"],
-              "weights": ["0-40.weights.npy"]}  # fmt: skip
+              "weights": ["0-40.weights.npy"], "checks": ["0-40.checks.npy"]}  # fmt: skip
     files = {role: [str(tmp_path / path) for path in paths] for role, paths in files.items()}
     shown = ["clean", "raw01/gray_box/pgd/eps-0.02", "raw01/gray_box/pgd/eps-0.06"]
     held = {"shown": shown, "packs": [packs[0], packs[1], packs[1]], "size": 40, "neighbors": 10}

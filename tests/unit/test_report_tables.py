@@ -3,6 +3,7 @@
 import pytest
 
 from nndefense.core.errors import InputError
+from nndefense.evaluation.base import Kind
 from nndefense.evaluation.rows import AXES, format_rows
 from nndefense.report.grid import accuracy_text, best_cells, latex_table
 from nndefense.report.markup import latex, latex_comment, markdown_table
@@ -12,6 +13,9 @@ from nndefense.report.tables.kinds import kind_piece
 from nndefense.report.tables.table3 import COLUMNS, SIZES, as_latex, as_markdown, differences, paper_sizes, table3_rows
 
 from .synthetic import PARAMS, WEIGHTINGS, accuracy_rows
+
+# A kind of its own: what it measures is not asked here.
+CERTIFIED = Kind(("certified", "radius_50"), lambda answers: [])
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +180,8 @@ def test_rows_of_another_kind_become_a_table(tmp_path):
     (tmp_path / "rows.csv").write_text(format_rows(made, [*AXES, "certified", "radius_50"]))
     piece = kind_piece("certified", "Certified accuracy")
     assert (piece.name, piece.heading, piece.category) == ("rows_certified", "Certified accuracy", "Tables")
-    found = piece.make({"rows": [str(tmp_path / "rows.csv")]}, PARAMS)
+    measured = {"measured": f"{__name__}:CERTIFIED", "facts": {}}
+    found = piece.make({"rows": [str(tmp_path / "rows.csv")]}, PARAMS | measured)
     assert list(found.columns) == [*AXES, "certified", "radius_50"]
     assert {row["size"] for row in found.rows if row["pool"] in ("All", "Targeted")} == {4000}
     assert {row["weighting"] for row in found.rows} == {"none", "CBW-D"}

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from nndefense.core.errors import InputError
-from nndefense.core.files import write_json, write_table
-from nndefense.images.description import describe_set, open_options
+from nndefense.images.description import list_set
 
 from .test_train_model import Workplace, stop
 
@@ -65,14 +64,12 @@ def test_noise_trains_a_classifier(place):
 def test_labels_of_other_classes_train_an_embedding_and_no_classifier(tmp_path):
     place = Workplace(tmp_path)
     options = {"kind": "shapes", "first": 0, "rows": 60, "content": "others", "size": 16}
-    others = open_options(options)
-    write_table(tmp_path / "manifest.parquet", others.manifest())
-    write_json(tmp_path / "set.json", describe_set("others", options, others, others.manifest()["source"]))
+    files = tmp_path / "set.json", tmp_path / "manifest.parquet"
+    list_set("others", options, *files)
     place.train("metric", **SHORT)
     assert open_model(place, "metric")[1]["provenance"]["images"] == 60
     with pytest.raises(InputError, match=r"others has labels 0 to 18; allowed: 0 to 9 \(`classes` is 10\)"):
         place.train("classifier")
-    web = open_options(options | {"content": "web"})
-    write_table(tmp_path / "manifest.parquet", web.manifest())
+    list_set("web", options | {"content": "web"}, *files)
     with pytest.raises(InputError, match="has labels -1 to 9; allowed: from 0"):
         place.train("unlabelled", **SHORT)

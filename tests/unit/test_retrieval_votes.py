@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -155,6 +156,56 @@ def test_votes_by_id_equal_votes_by_row(queries):
     for key, predictions in votes.items():
         np.testing.assert_array_equal(predictions, expected[key])
     assert set(fallbacks.values()) == {0}
+
+
+def rounded_ties(rng, queries, pairs, classes):
+    """Rows and weights whose votes for two classes are equal but for rounding, which the order of sums decides."""
+    softmax = rng.random((queries, pairs, classes)) * 0.3
+    softmax[:, :, 1:3] += 0.5
+    swapped = softmax.copy()
+    swapped[:, :, [1, 2]] = softmax[:, :, [2, 1]]
+    weights = rng.random((queries, pairs, 2)) + 0.1
+    order = rng.permutation(2 * pairs)
+    return np.concatenate([softmax, swapped], axis=1)[:, order], np.concatenate([weights, weights], axis=1)[:, order]
+
+
+@pytest.mark.parametrize("classes", [3, 40])
+def test_votes_are_the_same_to_the_last_bit_for_any_block(classes):
+    softmax, cbw = rounded_ties(np.random.default_rng(5), 60, 20, classes)
+    ids = np.arange(60 * 40).reshape(60, 40)
+    rows, weights = softmax.reshape(-1, classes), cbw.reshape(-1, 2)
+
+    def take(block):
+        return rows[block], weights[block], np.ones(block.shape, bool)
+
+    axes = {"neighbors": [3, 17, 40], "weightings": WEIGHTINGS, "combinations": COMBINATIONS}
+    singly = [vote_all(*take(ids[query : query + 1]), **axes) for query in range(60)]
+    expected = {key: np.concatenate([one[key] for one in singly]) for key in singly[0]}
+    # Rounding decides both ways, so that sums in another order would be seen.
+    assert 10 < (expected[40, "CBW-E", "soft"] == 2).sum() < 50
+    for size in (1, 50_000, 100_000, 1 << 22, 1 << 30):
+        for votes in (
+            vote_all(*take(ids), **axes, block_bytes=size),
+            vote_neighbors(take, ids, classes=classes, **axes, block_bytes=size)[0],
+        ):
+            assert votes.keys() == expected.keys()
+            for key, predictions in votes.items():
+                np.testing.assert_array_equal(predictions, expected[key])
+
+
+def test_memory_does_not_follow_the_queries():
+    rows = np.full((10, 1000), 1e-3, dtype=np.float32)
+    weights = stored_weights(rows)
+
+    def take(block):
+        return rows[block], weights[block], np.ones(block.shape, bool)
+
+    axes = {"neighbors": [1, 100], "weightings": WEIGHTINGS, "combinations": COMBINATIONS}
+    tracemalloc.start()
+    vote_neighbors(take, np.zeros((300, 100), dtype=np.int64), classes=1000, **axes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 << 20
 
 
 def test_bad_arguments_are_named():

@@ -11,16 +11,19 @@ import pytest
 from nndefense.core import files
 from nndefense.core.errors import FileFault, NNDefenseError
 from nndefense.core.skipped import check_skipped, usable
-from nndefense.database.index import build_index, index_to_bytes, open_index
+from nndefense.database.engines.held import hold
+from nndefense.database.engines.stored import Span
+from nndefense.database.engines.trained import Trained, train
+from nndefense.database.index import index_to_bytes
 from nndefense.database.stored_softmax import open_stores
 from nndefense.features.pca import Moments, fit_pca
 from nndefense.features.stored_pca import read_pca
-from nndefense.images.description import describe_set, open_described, open_options, read_blocks
+from nndefense.images.description import open_options, read_blocks
 from nndefense.models.build import build_model
 from nndefense.models.checkpoint import open_checkpoint, save_checkpoint
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-ABOUT = {"model": "m", "layer": "conv_4_1", "pool": "All", "start": 100, "stop": 150, "skipped": [3, 7]}
+ABOUT = {"model": "m", "layer": "conv_4_1", "pool": "All", "start": 100, "stop": 150}
 
 
 def script(name: str) -> ModuleType:
@@ -40,44 +43,49 @@ def store_pca(path: Path, seed: int) -> str:
 
 @pytest.fixture
 def index(tmp_path):
+    """Files of a shard's index, in which two rows have no code, and the PCA that it was made with."""
     pca_id = store_pca(tmp_path / "pca.npz", 0)
-    codes = np.random.default_rng(1).normal(size=(48, 4)).astype(np.float32)
-    path = tmp_path / "100-150.faiss"
-    about = ABOUT | {"pca": pca_id, "factory": "Flat", "dimension": 4, "rows": 48}
-    files.write_sealed(path, index_to_bytes(build_index(codes)), about)
-    return path, pca_id
+    codes = np.random.default_rng(1).normal(size=(50, 4)).astype(np.float32)
+    skipped = np.array([103, 107])
+    filled = Trained(trained=train(codes, "SQ8")).build([codes], first=100, skipped=[skipped])
+    about = ABOUT | {"pca": pca_id, "factory": "SQ8", "dimension": 4, "rows": 48}
+    files.write_sealed(tmp_path / "100-150.faiss", index_to_bytes(filled), about)
+    files.write_array(tmp_path / "100-150.npy", skipped, ABOUT)
+    return tmp_path / "100-150.faiss", tmp_path / "100-150.npy", pca_id
 
 
 def test_index_opens_with_the_rows_of_its_codes(index):
-    path, pca_id = index
-    opened, rows = open_index(path, pca=pca_id, model="m", layer="conv_4_1", start=100)
-    assert opened.ntotal == len(rows) == 48
-    assert rows.tolist() == [row for row in range(100, 150) if row not in (103, 107)]
+    path, skipped, pca_id = index
+    span = Span([path], [skipped], pca=pca_id, model="m", layer="conv_4_1", start=100)
+    ((stop, opened),) = span.indexes()
+    (held,) = hold([], [span])
+    assert (stop, opened.ntotal, span.rows) == (150, 48, 48)
+    assert held.rows.tolist() == [row for row in range(100, 150) if row not in (103, 107)]
+    ids, _ = held.search(np.zeros((3, 4), np.float32), 50)
+    assert (np.sort(ids) == [-1, -1, *held.rows]).all()
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "message"),
+    ("expected", "message"),
     [
-        (0, "other", "pca .*, the queries have other"),
-        (1, "n", "model m, the queries have n"),
-        (2, "conv_3_1", "layer conv_4_1, the queries have conv_3_1"),
-        (3, 0, "start 100, the queries have 0"),
+        ({"pca": "other"}, "pca .*, expected other"),
+        ({"model": "n"}, "model m, expected n"),
+        ({"layer": "conv_3_1"}, "layer conv_4_1, expected conv_3_1"),
+        ({"start": 0}, "start 100, expected 0"),
     ],
 )
-def test_index_of_something_else_is_refused(index, place, value, message):
-    path, pca_id = index
-    expected = [pca_id, "m", "conv_4_1", 100]
-    expected[place] = value
-    with pytest.raises(FileFault, match=message):
-        open_index(path, **dict(zip(("pca", "model", "layer", "start"), expected, strict=True)))
+def test_index_of_something_else_is_refused(index, expected, message):
+    path, skipped, _ = index
+    with pytest.raises(FileFault, match=f"100-150.faiss: was made with {message}; delete it and rerun"):
+        Span([path], [skipped], **expected)
 
 
 def test_zeroed_half_of_an_index_is_refused_before_faiss_reads_it(index):
-    path, pca_id = index
+    path, skipped, _ = index
     whole = path.read_bytes()
     path.write_bytes(whole[:400] + bytes(300) + whole[700:])
-    with pytest.raises(FileFault, match="checksum"):
-        open_index(path, pca=pca_id, model="m", layer="conv_4_1", start=100)
+    with pytest.raises(FileFault, match=r"100-150.faiss: has a wrong checksum"):
+        next(Span([path], [skipped]).indexes())
 
 
 def test_ids_of_two_pcas_differ(tmp_path):
@@ -109,17 +117,6 @@ def make_folder(root: Path, count: int) -> None:
     for place in range(count):
         (root / "a").mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((8, 8, 3), place, np.uint8)).save(root / "a" / f"{place}.png")
-
-
-def test_image_set_that_changed_since_it_was_listed_is_refused(tmp_path):
-    make_folder(tmp_path / "set", 3)
-    options = {"kind": "folder", "root": str(tmp_path / "set"), "size": 8}
-    image_set = open_options(options)
-    description = describe_set("mine", options, image_set, image_set.manifest()["source"])
-    assert len(open_described(description)) == 3
-    make_folder(tmp_path / "set", 4)
-    with pytest.raises(FileFault, match="image set mine: its files changed since they were listed"):
-        open_described(description)
 
 
 def test_blocks_of_images_keep_their_places(tmp_path):

@@ -9,8 +9,7 @@ import pytest
 
 import train_model
 from nndefense.core.command import Job
-from nndefense.core.files import write_json, write_table
-from nndefense.images.description import describe_set, open_options
+from nndefense.images.description import list_set
 from nndefense.models import training_files
 from nndefense.models.history import read_history
 
@@ -38,10 +37,7 @@ class Workplace:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         options = {"kind": "shapes", "seed": 1, "first": 0, "rows": 48, "content": "task", "size": 16}
-        image_set = open_options(options)
-        manifest = image_set.manifest()
-        write_table(folder / "manifest.parquet", manifest)
-        write_json(folder / "set.json", describe_set("train", options, image_set, manifest["source"]))
+        list_set("train", options, folder / "set.json", folder / "manifest.parquet")
 
     def train(
         self, name: str, *, initial: tuple[str, ...] = (), sources: tuple[str, ...] = (), clusters=(), **recipe

@@ -111,6 +111,16 @@ class Project:
         return {name: int(count) for name, count in counts.items() if name != "all"}
 
 
+def by_script(jobs: dict[str, int]) -> dict[str, int]:
+    """Jobs of rules that run one script, added up: search_span_clean and search_span_pgd are search_span."""
+    scripts = sorted((path.stem for path in (ROOT / "scripts").glob("*.py")), key=len, reverse=True)
+    found: dict[str, int] = {}
+    for rule, count in jobs.items():
+        name = next((one for one in scripts if rule.startswith(f"{one}_")), rule)
+        found[name] = found.get(name, 0) + count
+    return found
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The tiny experiment, run to its end once. Tests that change it work on a copy."""

@@ -64,7 +64,10 @@ def test_rows_without_a_defence_agree_to_the_image(finished: Project, setting: s
     with torch.no_grad():
         predicted = classifier(finished, "small")(attacked).argmax(1).numpy()
     np.testing.assert_array_equal(np.load(results / f"predictions/small/none/{name}.npz")[f"{epsilon}@none"], predicted)
-    (row,) = csv.DictReader((results / f"accuracy/small/none/{name}.csv").read_text().splitlines())
+    lines = csv.DictReader((results / "accuracy.csv").read_text().splitlines())
+    (row,) = [
+        one for one in lines if (one["defense"], one["setting"], one["epsilon"]) == ("none", setting, str(epsilon))
+    ]
     assert float(row["accuracy"]) == pytest.approx((predicted == labels.numpy()).mean(), abs=1e-6)
 
 
@@ -81,7 +84,7 @@ def test_votes_agree_with_brute_force(finished: Project) -> None:
     distances = ((project(queries)[:, None] - project(features.astype(float))[None]) ** 2).sum(-1)
     nearest = np.argsort(distances, axis=1)[:, :10]
     merged = np.load(results / f"neighbors/small/conv_4_1/{pool}/merged/clean.npz")
-    assert merged["sizes"].tolist() == [60, 120]
+    assert merged["stops"].tolist() == [60, 120]
     np.testing.assert_array_equal(np.sort(merged["ids"][0, 1, :, :10]), np.sort(nearest))
     gaps = np.sort(softmax, axis=1)[:, -1:] - softmax
     weights = (gaps**3).sum(1)

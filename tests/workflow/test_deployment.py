@@ -11,7 +11,7 @@ from PIL import Image
 
 import nndefense
 
-from .conftest import Project
+from .conftest import Project, by_script
 
 pytestmark = pytest.mark.xdist_group("workflow")
 
@@ -74,7 +74,7 @@ def test_predict_names_class_and_neighbours(deployed: Project, tmp_path) -> None
 def test_every_defense_can_be_described_without_an_attack(tmp_path) -> None:
     project = Project.create(tmp_path / "project")
     systems = ("results/systems/knn.json", "results/systems/crop_ensemble.json")
-    planned = project.would_run(*systems, changes={"defenses": {"crop_ensemble": {}}})
+    planned = by_script(project.would_run(*systems, changes={"defenses": {"crop_ensemble": {}}}))
     assert (planned["describe_system"], planned["describe_defense"]) == (2, 1)
     assert not {"make_attack_set", "evaluate_defense", "vote"} & set(planned)
     # The bare network answers itself.

@@ -1,7 +1,6 @@
 """Purification by dictionaries on a running workflow, by the networks of the tiny experiment."""
 
 import copy
-import csv
 import json
 import time
 
@@ -11,9 +10,11 @@ import pytest
 from nndefense.core.files import read_arrays
 from nndefense.defenses.batches import answers_in_batches
 from nndefense.dictionaries.stored_clusters import read_clusters
+from nndefense.evaluation.accuracy import ACCURACY
+from nndefense.evaluation.rows import measured_rows, read_rows
 from nndefense.evaluation.systems import bind_system, find_system, read_system
 
-from .conftest import RECIPE, Project
+from .conftest import RECIPE, Project, by_script
 
 pytestmark = pytest.mark.xdist_group("workflow")
 
@@ -52,9 +53,9 @@ COMPARED = {"make_srd_table": 1, "plot_srd_fig": 1}
 # Sets attacked through each of the three defences by dictionaries, and answers to these and to two others.
 OF_DICTIONARIES = {"make_attack_set": 6, "evaluate_defense": 12, "purify_images": 1, **COMPARED}
 BPDA = "raw01/adaptive-srd_robust/bpda/eps-0.08"
-ROWS = f"results/accuracy/small/srd_robust/{BPDA}.csv"
+ANSWERS = f"results/predictions/small/srd_robust/{BPDA}.npz"
 PIECES = tuple(f"results/srd/{name}" for name in ("table.md", "fig.pdf", "clusters.pdf", "dictionaries.pdf"))
-TARGETS = (*PIECES, ROWS, "results/systems/srd_robust.json")
+TARGETS = (*PIECES, ANSWERS, "results/systems/srd_robust.json")
 
 
 def changed(path: str, value: object) -> dict:
@@ -160,8 +161,7 @@ def test_stored_images_score_again_to_the_same_rows(purified, capsys, monkeypatc
     monkeypatch.chdir(purified.folder)
     assert main(["rescore", f"results/attacks/{BPDA}.npz", "--output", "scored.csv"]) == 0
     capsys.readouterr()
-    with open("scored.csv", newline="") as scored, open(ROWS, newline="") as measured:
-        assert list(csv.DictReader(scored)) == list(csv.DictReader(measured))
+    assert read_rows("scored.csv") == measured_rows(ANSWERS, ACCURACY, {"dataset": "shapes", "seed": 1})
 
 
 # -- what a change reruns
@@ -188,7 +188,7 @@ def test_stored_images_score_again_to_the_same_rows(purified, capsys, monkeypatc
     ],
 )  # fmt: skip
 def test_a_change_reruns_what_depends_on_it(purified, path, value, expected):
-    assert purified.would_run(*PIECES, changes=changed(path, value)) == expected
+    assert by_script(purified.would_run(*PIECES, changes=changed(path, value))) == expected
 
 
 def test_a_comment_reruns_nothing_and_an_attack_only_itself(purified):
@@ -201,6 +201,6 @@ def test_a_comment_reruns_nothing_and_an_attack_only_itself(purified):
     attack = library / "attacks/bpda.py"
     before = attack.read_text()
     attack.write_text(before + "UNUSED = 1\n")
-    found = purified.would_run(*PIECES, changes=CHANGES)
+    found = by_script(purified.would_run(*PIECES, changes=CHANGES))
     attack.write_text(before)
     assert found == {"make_attack_set": 8, "evaluate_defense": 8, **COMPARED}

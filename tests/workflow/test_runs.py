@@ -41,7 +41,7 @@ def start_and_kill(project: Project, rule: str, whole_run: bool) -> None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(30)
         else:
-            pattern = f"scripts/{'extract_features' if rule == 'extract_queries' else rule}.py"
+            pattern = f"scripts/{rule}.py"
             for job in jobs_of(process.pid, pattern):
                 os.kill(job, signal.SIGKILL)
             assert process.wait(120) != 0
@@ -71,7 +71,7 @@ def test_killed_runs_complete_with_the_same_bytes(finished: Project, tmp_path: P
     assert not list((project.folder / "results").rglob("accuracy.csv"))
     start_and_kill(project, "make_attack_set", whole_run=True)
     project.run("--unlock")
-    start_and_kill(project, "search_shard", whole_run=True)
+    start_and_kill(project, "search_span", whole_run=True)
     project.run("--unlock")
     # As a reviewer types it, on a machine that may have fewer cores and no GPU; the number of jobs changes no byte.
     project.run(cores=8, gpus=4)

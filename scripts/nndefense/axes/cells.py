@@ -6,6 +6,8 @@ from nndefense.axes.queries import QuerySet
 from nndefense.core.errors import ConfigError
 
 NO_DEFENSE, NEIGHBORS = "none", "knn"
+# Folder of the answers, and their role among the files of figures and tables.
+PREDICTIONS = "predictions"
 
 
 class System(NamedTuple):

@@ -157,6 +157,12 @@ class Attacks(Packed):
         description="Budgets, largest normalised l2 distance `|x - x'| / |x|` of an attacked image (0 to 1, exclusive "
         f"of 0); {TOGETHER}."
     )
+    together: Annotated[list[Annotated[list[Literal[tuple(ATTACKS)]], Field(min_length=1)]], Distinct] = Field(
+        [],
+        description="Lists of attacks, of this section and its parts, whose images are put through network, search and "
+        "defences by the same jobs; one that is named nowhere has jobs of its own, so that an attack that is added "
+        "leaves all others alone.",
+    )
     settings: Annotated[list[Literal["gray_box", "black_box"]], *Several] = Field(
         ["gray_box", "black_box"],
         description="`gray_box`: gradients of the target model; `black_box`: gradients of the surrogate.",

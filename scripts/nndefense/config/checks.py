@@ -110,8 +110,9 @@ def _check_pools(config: Config) -> None:
     for name, pool in config.pools.items():
         known(f"pools.{name}.images", pool.images, config.images)
         rows = [getattr(config.images[one], "rows", None) for one in pool.images]
-        if None not in rows and max(pool.sizes) > sum(rows):
-            raise ConfigError(f"pools.{name}: the largest size {max(pool.sizes)} exceeds the pool's {sum(rows)} images")
+        if None not in rows and max(pool.values) > sum(rows):
+            largest = max(pool.values)
+            raise ConfigError(f"pools.{name}: the largest size {largest} exceeds the pool's {sum(rows)} images")
 
 
 def _check_features(config: Config) -> None:
@@ -158,7 +159,7 @@ def _check_white_box(config: Config) -> None:
     if white_box.ablated not in aware:
         allowed = ", ".join(aware) or f"none, as none of {', '.join(AWARE)} is there"
         raise ConfigError(f"{key}.ablated: {white_box.ablated!r} is not in attacks.methods; allowed: {allowed}")
-    sizes = config.pools[white_box.pool].sizes
+    sizes = config.pools[white_box.pool].values
     if strangers := [size for size in white_box.sizes if size not in sizes]:
         allowed = ", ".join(map(str, sizes))
         raise ConfigError(f"{key}.sizes: {strangers[0]} is no size of pool {white_box.pool}; allowed: {allowed}")

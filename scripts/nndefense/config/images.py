@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from nndefense.config.base import Name, Section, Several, registered, union_of, variant
+from nndefense.config.base import Name, Section, Several, flat, registered, union_of, variant
 from nndefense.core.options import Count, Share, read_options
 from nndefense.images import KINDS
 
@@ -64,7 +64,7 @@ class Validation(Section):
     )
 
 
-Sizes = Annotated[list[Count], *Several]
+Sizes = Annotated[list[Count | Annotated[list[Count], Field(min_length=1)]], *Several]
 
 
 class Pool(Section):
@@ -74,7 +74,18 @@ class Pool(Section):
     tags: Literal["any", "task"] = Field(
         "any", description="`any`: every image; `task`: only images whose tag names a class of the task."
     )
+    order: Literal["table", "function", "tars"] = Field(
+        "table",
+        description="How the permutation is kept: `table`, a row an image; `function`, computed for the rows that are "
+        "asked for; `tars`, computed, too, for sets of kind `webdataset`: reads these one after the other, and a "
+        "smaller database is a sample of tars. Each gives another order.",
+    )
     sizes: Sizes | None = Field(None, description="Database sizes of this pool in images (null = the general `sizes`).")
+
+    @property
+    def values(self) -> list[int]:
+        """The sizes, one by one, ascending."""
+        return sorted(flat(self.sizes))
 
 
 class Patches(Section):

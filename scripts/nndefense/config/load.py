@@ -30,10 +30,9 @@ def load_config(raw: Mapping[str, Any]) -> Config:
 
 
 def resolved(config: Config) -> Config:
-    """With the sizes of every pool, ascending, the pool of tables and figures, and paths below `data`."""
-    sizes = {name: sorted(pool.sizes or config.sizes) for name, pool in config.pools.items()}
-    pools = {name: pool.model_copy(update={"sizes": sizes[name]}) for name, pool in config.pools.items()}
-    several = [name for name in pools if len(sizes[name]) > 1]
+    """With the sizes of every pool, the pool of tables and figures, and paths below `data`."""
+    pools = {name: pool.model_copy(update={"sizes": pool.sizes or config.sizes}) for name, pool in config.pools.items()}
+    several = [name for name, pool in pools.items() if len(pool.values) > 1]
     base = config.base.model_copy(update={"pool": config.base.pool or (several or list(pools))[-1]})
     images = {name: _set_below(config.data, one) for name, one in config.images.items()}
     models = {name: _below(config.data, one, "weights") for name, one in config.models.items()}

@@ -1,8 +1,9 @@
 """The whole configuration: its sections, and the keys that stand alone."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from nndefense.config.attacks import Attacks
 from nndefense.config.base import Distinct, Name, Section, Several, Text, flat
@@ -57,6 +58,39 @@ class Features(Section):
         return flat(self.layers)
 
 
+class MeasuredIndex(Section):
+    """A search index that the index report measures."""
+
+    factory: Text = Field(description="FAISS factory string, as `index.factory`; `Flat` is the exact search.")
+    probes: Count | None = Field(
+        None, description="Lists that an inverted-file index visits per query (null = FAISS's own 1; only for `IVF`)."
+    )
+
+    @property
+    def label(self) -> str:
+        """What it is called: IVF256,Flat (4 probes)."""
+        probes = f" ({self.probes} probe{'s' * (self.probes > 1)})" if self.probes else ""
+        return f"{self.factory}{probes}"
+
+    @property
+    def word(self) -> str:
+        """Its name within those of rules and files."""
+        return re.sub(r"\W+", "_", self.label).strip("_")
+
+    @model_validator(mode="after")
+    def _probes_fit(self) -> "MeasuredIndex":
+        if self.probes and "IVF" not in self.factory:
+            raise ValueError(f"probes are those of an inverted file, {self.factory!r} has none; allowed: null")
+        return self
+
+
+def _each_word_once(values: list[MeasuredIndex]) -> list[MeasuredIndex]:
+    words = [one.word for one in values]
+    if twice := [one for place, one in enumerate(values) if one.word in words[:place]]:
+        raise ValueError(f"{twice[0].label!r} stands there twice; allowed: each once")
+    return values
+
+
 class Index(Section):
     """The search index of every shard."""
 
@@ -68,9 +102,22 @@ class Index(Section):
     probes: Count | None = Field(
         None, description="Lists that an inverted-file index visits per query (null = FAISS's own 1; only for `IVF`)."
     )
+    codes: Literal["float32", "float16"] = Field(
+        "float32",
+        description="Type of the codes on disk; `float16` takes half of it. Those of `-RMAC` layers are bits.",
+    )
+    rows_per_job: Count = Field(
+        1 << 25, description="Images that one job searches at most, in several shards; or one shard."
+    )
     neighbors: Count = Field(
         100,
         description="Nearest neighbours kept per query; every K in `votes`, and of the white box, is at most this.",
+    )
+    report: Annotated[list[MeasuredIndex], AfterValidator(_each_word_once)] = Field(
+        [],
+        description="Indexes, each `{factory: ..., probes: ...}` as above, that `index_report` and `fig_index` compare "
+        "with the exact search, by recall, accuracy, size and speed, in the base pool's largest database, which they "
+        "hold in memory; empty = no report.",
     )
 
 
@@ -125,6 +172,10 @@ class Config(Section):
         description="GPUs that a job with a network asks for; 0 where the machines have none. On one machine "
         "`--resources gpu=0` says the same.",
     )
+    memory_mb: Count = Field(
+        8000,
+        description="Memory in MB that a job with a network asks a cluster for; others follow from their sizes.",
+    )
     data: str = Field(
         "data",
         description="Folder that relative `root` and `weights` paths start from (`~` and environment variables are "
@@ -153,7 +204,15 @@ class Config(Section):
         description="The image databases by name. Each is a seeded permutation of its images, cut into nested "
         "databases of the given sizes."
     )
-    sizes: Sizes = Field(description="Database sizes N in images. Larger ones contain smaller ones.")
+    sizes: Sizes = Field(
+        description="Database sizes N in images. Larger ones contain smaller ones. Those in a list of their own are "
+        "searched in one pass; one that is added behind it costs a pass over its own images only."
+    )
+    shard_rows: Count = Field(
+        1 << 20,
+        description="Images in a shard at most: what one job puts through the network. Shards end at the sizes, where "
+        "overlaps end, and behind `features.pca_samples`, too.",
+    )
     features: Features = Field(description="What neighbours are compared by.")
     index: Index = Field(default_factory=Index, description="The search index of every shard.")
     attacks: Attacks = Field(

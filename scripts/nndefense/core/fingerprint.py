@@ -6,34 +6,92 @@ architecture) is added by the rule, as registry entries. Comments, docstrings an
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
+import json
+import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 LIBRARY = Path(__file__).resolve().parents[1]
 
 
+class Facts(NamedTuple):
+    """What counts of a file: a SHA-256 of its code, and the dotted names that it imports."""
+
+    code: str
+    names: tuple[str, ...]
+
+
+class Remembered:
+    """Facts of files by the SHA-256 of their content, beside Python's own compiled files: parsing costs seconds.
+
+    A memory that cannot be read or written is none.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.added = file, False
+        try:
+            stored = json.loads(file.read_bytes())
+            self.facts = {key: Facts(code, tuple(names)) for key, (code, names) in stored.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            self.facts = {}
+
+    def of(self, path: Path) -> Facts:
+        """Facts of the file at `path`."""
+        content = path.read_bytes()
+        key = hashlib.sha256(content).hexdigest()
+        if key not in self.facts:
+            self.facts[key], self.added = parsed(content), True
+        return self.facts[key]
+
+    def save(self) -> None:
+        """Write down what was added; several processes may do so at once."""
+        if not self.added:
+            return
+        self.added = False
+        with contextlib.suppress(OSError):
+            self.file.parent.mkdir(exist_ok=True)
+            temporary = self.file.with_suffix(f".{os.getpid()}")
+            temporary.write_text(json.dumps(self.facts))
+            os.replace(temporary, self.file)
+
+
+def parsed(content: bytes) -> Facts:
+    """Facts of Python code, without comments, docstrings and formatting."""
+    tree = ast.parse(content)
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            names += [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return Facts(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(dict.fromkeys(names)))
+
+
+# What a syntax tree looks like is Python's affair.
+MEMORY = Remembered(LIBRARY / "__pycache__" / f"fingerprints-{sys.implementation.cache_tag}.json")
+
+
 @functools.cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def facts_of(path: Path) -> Facts:
+    """What counts of the Python file at `path`."""
+    return MEMORY.of(path)
 
 
 @functools.cache
 def imported_modules(path: Path) -> tuple[Path, ...]:
     """Files of `nndefense` modules that the Python file at `path` imports itself."""
-    found = []
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.ImportFrom) and node.level == 0:
-            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        found += [file for name in names if (file := module_file(name))]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(file for name in facts_of(path).names if (file := module_file(name))))
 
 
+@functools.cache
 def module_file(name: str) -> Path | None:
     """The file of a dotted module name within the library; None for packages and for anything else."""
     package, *rest = name.split(".")
@@ -53,15 +111,9 @@ def used_modules(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(found))
 
 
-@functools.cache
 def code_of(path: Path) -> str:
     """SHA-256 of a file's code, without comments, docstrings and formatting."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return facts_of(path).code
 
 
 def fingerprint(script: str | Path, targets: Iterable[str] = ()) -> str:
@@ -77,4 +129,5 @@ def fingerprint(script: str | Path, targets: Iterable[str] = ()) -> str:
         files.add(file)
     reached = {file for start in files for file in (start, *used_modules(start))}
     codes = [f"{file.name} {code_of(file)}" for file in sorted(reached)]
+    MEMORY.save()
     return hashlib.sha256("\n".join(codes).encode()).hexdigest()[:16]

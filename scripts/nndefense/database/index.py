@@ -12,8 +12,7 @@ import faiss
 import numpy as np
 
 from nndefense.core.errors import ConfigError, FileFault, InputError
-from nndefense.core.files import fault, read_sealed
-from nndefense.core.skipped import usable
+from nndefense.core.files import fault
 from nndefense.features.bits import pack_signs
 
 Index = faiss.Index | faiss.IndexBinary
@@ -177,24 +176,8 @@ def index_from_bytes(data: bytes, *, dimension: int | None = None, rows: int | N
     return index
 
 
-def open_index(path: str | Path, **expected: Any) -> tuple[Index, np.ndarray]:
-    """A shard's index, verified, and the pool row of each of its codes, (n,) int64.
-
-    Args:
-        path: as `build_index.py` writes it.
-        expected: facts that the file must have been made with: pca, model, layer, start.
-
-    Raises:
-        FileFault: the file is damaged, or was made with something else; both are named.
-    """
-    content, about = read_sealed(path)
-    check_made_with(path, about, expected)
-    rows = about["start"] + usable(about["stop"] - about["start"], about["skipped"])
-    return index_from_bytes(content, dimension=about["dimension"], rows=len(rows)), rows
-
-
 def check_made_with(path: str | Path, about: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Raises FileFault, naming both, where a file of a database tells of something else than is expected."""
     for key, value in expected.items():
         if about.get(key) != value:
-            raise fault(path, f"was built with {key} {about.get(key)}, the queries have {value}")
+            raise fault(path, f"was made with {key} {about.get(key)}, expected {value}")

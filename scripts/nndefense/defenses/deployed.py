@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from nndefense.core.files import fault, read_array, read_json, read_seal, read_table
-from nndefense.database.index import check_made_with, open_index
+from nndefense.core.files import fault, read_array, read_json, read_seal
+from nndefense.database.engines.held import hold
+from nndefense.database.engines.stored import Span
+from nndefense.database.index import check_made_with
 from nndefense.database.softmax_store import ShardRows
 from nndefense.database.stored_softmax import open_stores
 from nndefense.defenses.neighbors import BoundNeighbors, NearestNeighbors
@@ -23,7 +26,7 @@ from nndefense.models.build import freeze
 from nndefense.models.checkpoint import open_checkpoint
 
 FILE = "knn.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,8 @@ class Deployed:
         pca: .npz.
         pool_name: of the database.
         images: number of images in the database.
-        index, codes, softmax, weights: files of the shards, in their order.
+        codes, skipped, softmax, weights, checks: files of the shards, in their order.
+        index: likewise, of an approximate search; none where every code is compared.
         pool: parquet with the set and row of every image of the pool.
         sets: set.json of every image set of the pool.
         options: of `NearestNeighbors`.
@@ -61,14 +65,16 @@ class Deployed:
     images: int
     index: Sequence[str]
     codes: Sequence[str]
+    skipped: Sequence[str]
     softmax: Sequence[str]
     weights: Sequence[str]
+    checks: Sequence[str]
     pool: str
     sets: Sequence[str]
     options: Mapping[str, Any]
 
 
-PATHS = ("model", "pca", "index", "codes", "softmax", "weights", "pool", "sets")
+PATHS = ("model", "pca", "index", "codes", "skipped", "softmax", "weights", "checks", "pool", "sets")
 
 
 def to_json(deployed: Deployed, folder: str | Path) -> dict[str, Any]:
@@ -125,28 +131,37 @@ def retrieval_context(deployed: Deployed, model: nn.Module) -> dict[str, Any]:
     digest = read_json(deployed.model)["weights_sha256"]
     facts = {"model": digest, "pool": deployed.pool_name}
     own = facts | {"pca": pca_id, "layer": deployed.layer}
-    shards, codes = [], []
-    for index, path in zip(deployed.index, deployed.codes, strict=True):
-        shards.append(open_index(index, **own))
+    stored = []
+    for path in deployed.codes:
         array, about = read_array(path, mapped=True)
         check_made_with(path, about, own)
-        codes.append((about["start"], about["stop"], array))
-    for path in (*deployed.softmax, *deployed.weights):
+        stored.append((about["start"], about["stop"], array))
+    for path in (*deployed.softmax, *deployed.weights, *deployed.checks):
         check_made_with(path, read_seal(path)["about"], facts)
-    (store,) = open_stores(deployed.softmax, deployed.weights).values()
+    runs = _runs([one[:2] for one in stored])
+    codes, indexes = (
+        [Span(files[run], deployed.skipped[run], **own) for run in runs] if files else []
+        for files in (deployed.codes, deployed.index)
+    )
+    (store,) = open_stores(deployed.softmax, deployed.weights, deployed.checks).values()
     encode = Encoder(model, deployed.layer, pca, deployed.pooled)
     return {
         "encode": encode,
-        "shards": shards,
+        "shards": list(hold(codes, indexes)),
         "store": store,
-        "codes": ShardRows(codes),
+        "codes": ShardRows(stored),
         "read": partial(_read_images, deployed),
     }
 
 
+def _runs(shards: Sequence[tuple[int, int]]) -> list[slice]:
+    """Places of shards that follow each other without a gap."""
+    cuts = [place for place in range(1, len(shards)) if shards[place][0] != shards[place - 1][1]]
+    return [slice(low, high) for low, high in pairwise([0, *cuts, len(shards)])]
+
+
 def _read_images(deployed: Deployed, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
-    columns = read_table(deployed.pool, "set", "row")
-    return PoolReader(columns["set"], columns["row"], map(read_json, deployed.sets)).read(ids).images
+    return PoolReader.open(deployed.pool, deployed.sets).read(ids).images
 
 
 def _each(value: str | Sequence[str], change: Callable[[str], str]) -> str | list[str]:

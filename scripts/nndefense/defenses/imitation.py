@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nndefense.core.errors import InputError
+from nndefense.database.engines.held import Held
 from nndefense.database.index import build_index
 from nndefense.database.softmax_store import ShardRows, SoftmaxStore, to_half
 from nndefense.features.encode import Encoder
@@ -71,7 +72,7 @@ def imitate(
     runs, weights = _runs(ids), stored_weights(softmax)
     return {
         "encode": Encoder(encoder, layer, pca, pooled),
-        "shards": [(build_index(codes), ids)],
+        "shards": [Held(build_index(codes), ids)],
         "store": SoftmaxStore([(ids[a], ids[b - 1] + 1, softmax[a:b], weights[a:b]) for a, b in runs]),
         "read": read,
         "codes": ShardRows([(ids[a], ids[b - 1] + 1, codes[a:b]) for a, b in runs]),

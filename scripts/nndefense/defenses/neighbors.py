@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from nndefense.core.errors import ConfigError
 from nndefense.core.options import Count, Positive
-from nndefense.database.index import search
+from nndefense.database.engines.held import Held
 from nndefense.database.merge import merge_neighbors
 from nndefense.defenses.base import Bound, Context, Defense, Model, check_images
-from nndefense.features.encode import with_copies
+from nndefense.features.codes import with_copies
 from nndefense.retrieval import WEIGHTINGS
 from nndefense.retrieval.soft_votes import soft_votes
 from nndefense.retrieval.votes import chosen_weights, vote_shares
@@ -49,8 +49,8 @@ class Neighbors(NamedTuple):
 class NearestNeighbors(Defense):
     """Votes of the nearest database images.
 
-    Context: "encode", a `nndefense.features.encode.Encoder` of the network; "shards", a list of (index, pool row of
-    each of its codes); "store", the `SoftmaxStore` of the pool; for the surrogate "codes", the `ShardRows` of the
+    Context: "encode", a `nndefense.features.encode.Encoder` of the network; "shards", a list of `Held` parts of
+    the database; "store", the `SoftmaxStore` of the pool; for the surrogate "codes", the `ShardRows` of the
     database's codes; and to show its images "read", from pool rows (n,) to (n, H, W, 3) uint8.
     `nndefense.defenses.deployed` reads them from files.
     """
@@ -133,10 +133,7 @@ class NearestNeighbors(Defense):
         self, codes: NDArray[np.float32], count: int, context: Context, ordered: bool = True
     ) -> list[tuple[NDArray, NDArray]]:
         queries = with_copies(codes)
-        return [
-            search(index, queries, count, nprobe=self.probes, ids=ids, ordered=ordered)
-            for index, ids in context["shards"]
-        ]
+        return [one.search(queries, count, self.probes, ordered) for one in context["shards"]]
 
     def _rows(self, ids: NDArray[np.int64], context: Context) -> tuple[NDArray, NDArray, NDArray]:
         softmax, cbw, valid = context["store"].take(ids)
@@ -252,7 +249,7 @@ def unpacked(packed: Tensor, width: int) -> Tensor:
     return (packed[..., None] >> shifts & 1).flatten(-2)[..., :width]
 
 
-def batched_ids(shards: Sequence[tuple[Any, NDArray[np.int64]]], batch: int = 4096) -> Iterator[NDArray[np.int64]]:
+def batched_ids(shards: Sequence[Held], batch: int = 4096) -> Iterator[NDArray[np.int64]]:
     """Pool rows of the shards' codes, some at a time."""
-    for _, ids in shards:
-        yield from np.split(ids, range(batch, len(ids), batch))
+    for one in shards:
+        yield from np.split(one.rows, range(batch, len(one.rows), batch))

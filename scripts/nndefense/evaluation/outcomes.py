@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nndefense.axes.cells import Cell, System
+from nndefense.axes.cells import PREDICTIONS, Cell, System
 from nndefense.axes.queries import Pack, QuerySet
 from nndefense.core.errors import InputError
 from nndefense.core.files import fault, read_arrays, write_arrays
@@ -59,6 +59,19 @@ def read_predictions(path: str | Path, features: str, pack: Pack) -> list[Answer
         cell = Cell.of(System.parse(system, features), sets[member])
         found.append(Answers(cell, values, stored["labels"], stored["rows"], stored[f"{member}/delta"]))
     return found
+
+
+def split_place(path: str | Path) -> tuple[str, str, Pack]:
+    """(model, layer or defence, pack) of a file `…/predictions/{model}/{layer or defence}/{pack}.npz`.
+
+    Raises InputError for another path, ConfigError for a name that is no pack.
+    """
+    parts = Path(path).parts
+    place = next((at for at in reversed(range(len(parts))) if parts[at] == PREDICTIONS), None)
+    if place is None or len(parts) < place + 4:
+        raise InputError(f"{path}: is not {PREDICTIONS}/MODEL/LAYER/QUERIES.npz")
+    model = parts[place + 1]
+    return model, *place_of(path, Path(*parts[: place + 2]))
 
 
 def place_of(path: str | Path, root: str | Path) -> tuple[str, Pack]:

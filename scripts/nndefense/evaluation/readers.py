@@ -2,20 +2,19 @@
 
 from typing import Any
 
-from nndefense.core.files import read_arrays, read_json, read_table
+from nndefense.core.files import read_arrays
 from nndefense.evaluation.context import Facts, Files, PerRow
 
 
 def read_neighbor_images(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
-    """`neighbor_images` (B, K, 3, H, W) float32 in [0, 1]; files: knowledge, pool, descriptions of its sets."""
+    """`neighbor_images` (B, K, 3, H, W) float32 in [0, 1]; files: knowledge, pool, files of its sets."""
     import torch
 
     from nndefense.images.pool import PoolReader
 
     knowledge, pool, *sets = files
     ids = read_arrays(knowledge, "ids")["ids"]
-    columns = read_table(pool, "set", "row")
-    reader = PoolReader(columns["set"], columns["row"], map(read_json, sets))
+    reader = PoolReader.open(pool, _descriptions(sets))
 
     def take(rows: slice) -> Any:
         pixels = torch.from_numpy(reader.read(ids[rows].ravel()).images)
@@ -55,7 +54,7 @@ def read_surrogates(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
 def read_imitation(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
     """What `NearestNeighbors` needs, of an attacker's own retrieval: the network's features, the surrogate's rows.
 
-    Files: model.json and weights of the surrogate, pool, descriptions of its sets.
+    Files: model.json and weights of the surrogate, pool, files of its sets.
     """
     import numpy as np
 
@@ -66,10 +65,14 @@ def read_imitation(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
     from nndefense.models.checkpoint import open_checkpoint
 
     model, _, pool, *sets = files
-    columns = read_table(pool, "set", "row")
-    reader = PoolReader(columns["set"], columns["row"], map(read_json, sets))
+    reader = PoolReader.open(pool, _descriptions(sets))
     shards = [parse_shard_name(one) for one in facts["shards"]]
     ids = np.concatenate([np.arange(start, stop) for start, stop in sorted(shards)])
     surrogate = freeze(open_checkpoint(model)[0]).to(next(network.parameters()).device)
     options = {name: facts[name] for name in ("layer", "pooled", "components", "samples", "batch")}
     return imitate(lambda places: reader.read(places).images, ids, network, surrogate, **options)
+
+
+def _descriptions(files: Files) -> list[str]:
+    """Which files of image sets are set.json; these name their manifests, which may stand beside them."""
+    return [path for path in files if path.endswith(".json")]

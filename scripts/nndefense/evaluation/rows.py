@@ -11,6 +11,7 @@ from nndefense.core.errors import FileFault
 from nndefense.core.files import fault, read_csv, write_text
 from nndefense.evaluation.accuracy import ACCURACY
 from nndefense.evaluation.base import Answers, Kind, Summary
+from nndefense.evaluation.outcomes import read_predictions, split_place
 
 # In the order of the first result files.
 AXES = (
@@ -108,11 +109,37 @@ def read_rows(path: str | Path, kind: Kind | Summary | None = ACCURACY) -> list[
         raise fault(path, f"cannot be read as result rows ({error})") from error
 
 
-def collect_rows(paths: Iterable[str | Path], kind: Kind | Summary | None = ACCURACY) -> list[dict[str, Any]]:
-    """Result rows of several CSV files, one file after the other. FileFault where their columns differ."""
+def measured_rows(path: str | Path, kind: Kind, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Result rows of a file of answers, `…/predictions/{model}/{layer or defence}/{pack}.npz`.
+
+    Numbers are as `read_rows` gives them, so it is all the same whether rows were written in between.
+
+    Args:
+        path: the file.
+        kind: what is measured.
+        facts: the columns dataset and seed.
+    """
+    model, system, pack = split_place(path)
+    rows = rows_of(kind, read_predictions(path, system, pack), {**facts, "model": model})
+    return [{name: _value(name, _text(name, value)) for name, value in row.items()} for row in rows]
+
+
+def collect_rows(
+    paths: Iterable[str | Path], kind: Kind | Summary | None = ACCURACY, facts: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """Result rows of several files, one file after the other: CSV, or answers (`.npz`), which are measured.
+
+    Args:
+        paths: of the files.
+        kind: as of `read_rows`; of answers, what is measured.
+        facts: as of `measured_rows`, where there are answers.
+
+    Raises:
+        FileFault: columns of files differ, or as `read_rows` and `read_predictions`.
+    """
     found: list[dict[str, Any]] = []
     for path in paths:
-        rows = read_rows(path, kind)
+        rows = measured_rows(path, kind, facts) if Path(path).suffix == ".npz" else read_rows(path, kind)
         if rows and found and list(rows[0]) != list(found[0]):
             raise FileFault(f"{path}: has columns {', '.join(rows[0])}, other files {', '.join(found[0])}")
         found += rows

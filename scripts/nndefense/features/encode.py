@@ -7,12 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nndefense.features.codes import with_copies
 from nndefense.features.extract import FeatureExtractor, extract_features, finite_rows, half_features
 from nndefense.features.names import is_rmac
 from nndefense.features.pca import PCA, as_torch
-
-# A product of fewer rows than about that rounds by their number: as many copies make a row's code that of a query set.
-LEAST_ROWS = 64
 
 
 class Encoder:
@@ -55,8 +53,3 @@ class Encoder:
         codes = self.pca.transform(with_copies(features))[: len(features)]
         codes[~finite] = np.nan
         return codes
-
-
-def with_copies(rows: NDArray, least: int = LEAST_ROWS) -> NDArray:
-    """Rows (n, d), the last one repeated until there are `least`."""
-    return rows if len(rows) >= least else np.pad(rows, ((0, least - len(rows)), (0, 0)), mode="edge")

@@ -71,14 +71,20 @@ def _knowledge(case: Case) -> list[str]:
     return [f"<results>/attacks/knowledge/{case.pack.threat.database}.npz"]
 
 
+def _pool(config: Config, pool: str) -> list[str]:
+    """A pool, and what its image sets are read by."""
+    files = ("set.json", "manifest.parquet")
+    sets = [f"<results>/images/{name}/{file}" for name in config.pools[pool].images for file in files]
+    return [f"<results>/pools/{pool}.parquet", *sets]
+
+
 def _neighbor_images(case: Case) -> list[str]:
     # Pixels of neighbours serve one form of PGD-PR only.
     options = method_options(case.config, case.pack.ball, case.pack.threat, case.pack.attack)
     if options.get("form", "literal") != "literal":
         return []
     pool = case.pack.threat.database.pool
-    sets = [f"<results>/images/{name}/set.json" for name in case.config.pools[pool].images]
-    return [*_knowledge(case), f"<results>/pools/{pool}.parquet", *sets]
+    return [*_knowledge(case), *_pool(case.config, pool)]
 
 
 def _encoder(case: Case) -> list[str]:
@@ -116,9 +122,8 @@ def _imitation(case: Case) -> list[str]:
     if not _imitates(case):
         return []
     pool, surrogate = case.config.base.pool, case.config.surrogate
-    sets = [f"<results>/images/{name}/set.json" for name in case.config.pools[pool].images]
     model = [f"<results>/models/{surrogate}/{file}" for file in ("model.json", "weights.safetensors")]
-    return [*model, f"<results>/pools/{pool}.parquet", *sets]
+    return [*model, *_pool(case.config, pool)]
 
 
 def _imitation_facts(case: Case) -> dict[str, Any]:
@@ -212,3 +217,14 @@ def attack_needs(config: Config, pack: Pack) -> Needed:
 def defense_needs(config: Config, defense: str, pack: Pack = CLEAN, *, tuned: bool = True) -> Needed:
     """What a defence needs to answer a pack; tuned: as of `needed`."""
     return needed(config, pack, DEFENSES[defense_kind(config, defense)], defense=defense, tuned=tuned)
+
+
+def packs_needs(config: Config, defense: str, packs: Iterable[Pack]) -> tuple[Needed, list[list[int]]]:
+    """What a defence needs to answer packs: all of it, and the places among its files of what each pack needs."""
+    each = [defense_needs(config, defense, pack) for pack in packs]
+    pairs = list(dict.fromkeys(pair for one in each for pair in zip(one.roles, one.files, strict=True)))
+    used = [[pairs.index(pair) for pair in zip(one.roles, one.files, strict=True)] for one in each]
+    readers = {name: reader for one in each for name, reader in one.readers.items()}
+    facts = {name: values for one in each for name, values in one.facts.items()}
+    targets = list(dict.fromkeys(target for one in each for target in one.targets))
+    return Needed([role for role, _ in pairs], [file for _, file in pairs], readers, facts, targets), used

@@ -10,6 +10,7 @@ from nndefense.axes.threat import ADAPTIVE, GRAY, AttackDatabase, Threat
 from nndefense.config import Config
 from nndefense.flow.databases import databases_of
 from nndefense.flow.dictionaries import attacks_through, compared_defenses
+from nndefense.flow.memo import once
 
 
 def base_ball(config: Config) -> Ball:
@@ -243,6 +244,7 @@ def undefended_packs(config: Config) -> list[Pack]:
     return [*neighbor_packs(config, config.base.features), *own, *linf_packs(config)]
 
 
+@once
 def made_packs(config: Config) -> list[Pack]:
     """Every pack that is a file of attacked images."""
     own = [one for defense in config.defenses for one in own_packs(config, defense)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
+from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE, PREDICTIONS
 from nndefense.axes.queries import CLEAN, Pack
 from nndefense.axes.threat import ADAPTIVE
 from nndefense.config import Config
@@ -17,16 +17,13 @@ from nndefense.flow.queries import (
     worst_packs,
 )
 
-PREDICTIONS = "predictions"
+
+def answer_file(config: Config, system: str, pack: Pack) -> str:
+    """Answers of a layer or defence to a pack; result rows are measured on them."""
+    return f"<results>/{PREDICTIONS}/{config.target}/{system}/{pack}.npz"
 
 
-def result_file(config: Config, system: str, pack: Pack, kind: str = "accuracy") -> str:
-    """Rows of an evaluation kind, or the predictions, of a layer or defence on a pack."""
-    suffix = "npz" if kind == PREDICTIONS else "csv"
-    return f"<results>/{kind}/{config.target}/{system}/{pack}.{suffix}"
-
-
-def system_files(config: Config, layers: Iterable[str], packs: Iterable[Pack], kind: str = "accuracy") -> list[str]:
+def system_files(config: Config, layers: Iterable[str], packs: Iterable[Pack]) -> list[str]:
     """Files of the bare network and of layers, for the packs that hold some query sets.
 
     The base layer comes first: it is evaluated on all pools, so their order is the configuration's.
@@ -35,37 +32,37 @@ def system_files(config: Config, layers: Iterable[str], packs: Iterable[Pack], k
     layers = sorted(layers, key=lambda layer: layer != config.base.features)
     evaluated = {NO_DEFENSE: undefended_packs(config), **{layer: neighbor_packs(config, layer) for layer in layers}}
     return [
-        result_file(config, system, pack, kind)
+        answer_file(config, system, pack)
         for system in (NO_DEFENSE, *layers)
         for pack in packs
         if pack in evaluated[system]
     ]
 
 
-def defense_files(config: Config, kind: str = "accuracy", *, adaptive: bool = True) -> list[str]:
+def defense_files(config: Config, *, adaptive: bool = True) -> list[str]:
     """Files of all other defences for every pack that they are evaluated on, or all but those of adaptive attackers."""
     return [
-        result_file(config, defense, pack, kind)
+        answer_file(config, defense, pack)
         for defense in config.defenses
         for pack in defense_packs(config, defense)
         if adaptive or not is_adaptive(pack)
     ]
 
 
-def linf_files(config: Config, kind: str = "accuracy") -> list[str]:
+def linf_files(config: Config) -> list[str]:
     """Files of the l-infinity comparison: the bare network, and the defences beside it, clean and attacked."""
-    found = [result_file(config, NO_DEFENSE, pack, kind) for pack in [CLEAN, *linf_packs(config)]]
+    found = [answer_file(config, NO_DEFENSE, pack) for pack in [CLEAN, *linf_packs(config)]]
     for defense in config.attacks.linf.defenses if config.attacks.linf else []:
         packs = [CLEAN, *linf_packs(config), *linf_packs(config, defense)]
-        found += [result_file(config, defense, pack, kind) for pack in packs]
+        found += [answer_file(config, defense, pack) for pack in packs]
     return found
 
 
-def all_files(config: Config, kind: str = "accuracy", *, adaptive: bool = True) -> list[str]:
+def all_files(config: Config, *, adaptive: bool = True) -> list[str]:
     """Files of everything that the configuration asks for, or all but those of adaptive attackers."""
     packs = [pack for pack in undefended_packs(config) if adaptive or not is_adaptive(pack)]
-    systems = system_files(config, config.features.names, packs, kind)
-    return [*systems, *defense_files(config, kind, adaptive=adaptive)]
+    systems = system_files(config, config.features.names, packs)
+    return [*systems, *defense_files(config, adaptive=adaptive)]
 
 
 def is_adaptive(pack: Pack) -> bool:
@@ -78,7 +75,7 @@ def system_answers(config: Config, system: str) -> list[str]:
     defense = NEIGHBORS if system == config.base.features else system
     packs = [CLEAN, *tried_packs(config, defense), *worst_packs(config, defense)]
     files = dict.fromkeys(file_of(config, pack) if system not in config.defenses else pack for pack in packs)
-    return [result_file(config, system, pack, PREDICTIONS) for pack in files]
+    return [answer_file(config, system, pack) for pack in files]
 
 
 def summary_files(config: Config, summary: str) -> list[str]:

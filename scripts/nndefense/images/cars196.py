@@ -67,10 +67,13 @@ class Cars196(ListedImages):
         crop: Crop = "center",
     ):
         check_options("cars196", part, PARTS, size, resize, crop)
-        folder = Path(root)
-        apart = (folder / "devkit").is_dir() and not (folder / WHOLE).exists()
-        listing, train = _read_devkit(folder, part) if apart else _read_whole(folder)
-        self.hold(folder, listing, in_part(part, listing, train), size, resize, crop)
+        self.hold(Path(root), size, resize, crop)
+        self.part = part
+
+    def read_lists(self) -> tuple[Listing, np.ndarray]:
+        apart = (self.root / "devkit").is_dir() and not (self.root / WHOLE).exists()
+        listing, train = _read_devkit(self.root, self.part) if apart else _read_whole(self.root)
+        return listing, in_part(self.part, listing, train)
 
 
 def _read_whole(root: Path) -> tuple[Listing, np.ndarray]:

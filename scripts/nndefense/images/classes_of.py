@@ -1,6 +1,7 @@
 """Some classes of another image set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from pydantic import Field
 
 from nndefense.core.errors import ConfigError, InputError
 from nndefense.core.options import Whole
-from nndefense.images.base import Batch, ImageSet, checked_rows
+from nndefense.images.base import Batch, Block, ImageSet
 from nndefense.images.description import open_options
 
 SHOWN = 10
@@ -39,22 +40,42 @@ class ClassesOf(ImageSet):
         if "kind" not in of:
             raise ConfigError("classes_of: `of` has no `kind`; allowed: an image set, as below `images`")
         self.whole = open_options(of)
-        self.class_names = self.whole.class_names
-        wanted = _labels(classes, self.class_names)
-        columns = self.whole.manifest()
-        self.rows = np.flatnonzero(np.isin(columns["label"], wanted))
-        if not len(self.rows):
-            raise InputError(f"classes_of: none of {len(self.whole)} images is of the classes {_some(classes)}")
-        self.columns = {name: values[self.rows] for name, values in columns.items()}
+        self.classes = classes
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        return self.whole.class_names
 
-    def manifest(self) -> dict[str, np.ndarray]:
-        return {name: values.copy() for name, values in self.columns.items()}
+    @cached_property
+    def size(self) -> int:
+        return self.whole.size
 
-    def read(self, rows: Sequence[int]) -> Batch:
-        return self.whole.read(self.rows[checked_rows(rows, len(self))])
+    @cached_property
+    def resize(self) -> int | None:
+        return self.whole.resize
+
+    @cached_property
+    def crop(self) -> str:
+        return self.whole.crop
+
+    def list_rows(self) -> Iterator[Block]:
+        wanted = _labels(self.classes, self.class_names)
+        found = count = 0
+        for block in self.whole.manifest_blocks():
+            kept = np.isin(block["label"], wanted)
+            found, count = found + np.count_nonzero(kept), count + len(kept)
+            yield {name: values[kept] for name, values in block.items()}
+        if not found:
+            raise InputError(f"classes_of: none of {count} images is of the classes {_some(self.classes)}")
+
+    def read_sources(self, sources: Sequence[str]) -> Batch:
+        return self.whole.read_sources(sources)
+
+    def facts(self) -> dict[str, Any]:
+        return self.whole.facts()
+
+    def recall(self, about: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        self.whole.recall(about, facts)
 
 
 def _labels(classes: Sequence[str | int], names: Sequence[str]) -> list[int]:

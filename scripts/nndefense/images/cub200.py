@@ -54,8 +54,12 @@ class Cub200(ListedImages):
         crop: Crop = "center",
     ):
         check_options("cub200", part, PARTS, size, resize, crop)
-        listing, train = _read(Path(root))
-        self.hold(Path(root), listing, in_part(part, listing, train), size, resize, crop)
+        self.hold(Path(root), size, resize, crop)
+        self.part = part
+
+    def read_lists(self) -> tuple[Listing, np.ndarray]:
+        listing, train = _read(self.root)
+        return listing, in_part(self.part, listing, train)
 
 
 def _read(root: Path) -> tuple[Listing, np.ndarray]:

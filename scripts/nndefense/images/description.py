@@ -1,50 +1,79 @@
-"""How an image set is noted down, and opened again with a check that it is still the same images."""
+"""How an image set is noted down, and opened again as what was listed."""
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nndefense.core.errors import FileFault
+from nndefense.core.files import read_json, write_json
 from nndefense.core.registry import make
 from nndefense.images import KINDS
-from nndefense.images.base import ImageSet
+from nndefense.images.base import ImageSet, changed
+from nndefense.images.manifest import StoredManifest, write_manifest
 
 
 def open_options(options: Mapping[str, Any]) -> ImageSet:
-    """Open a set from its configuration: `kind` and the options of that kind."""
+    """Open a set from its configuration: `kind` and the options of that kind. Lists nothing."""
     options = dict(options)
     return make("image set", KINDS, options.pop("kind"), options)
 
 
-def sources_sha256(sources: np.ndarray) -> str:
-    """SHA-256 over the sources (n,) str of all rows, in order."""
-    return hashlib.sha256("\n".join(sources.tolist()).encode()).hexdigest()
+def list_set(
+    name: str,
+    options: Mapping[str, Any],
+    description: str | Path,
+    manifest: str | Path,
+    advance: Callable[[int], object] = lambda rows: None,
+) -> dict[str, Any]:
+    """List a set, and write its manifest and set.json.
 
+    Args:
+        name: of the set.
+        options: as of `open_options`.
+        description: set.json to write.
+        manifest: manifest.parquet to write.
+        advance: is told the number of rows whenever some are listed.
 
-def describe_set(name: str, options: Mapping[str, Any], image_set: ImageSet, sources: np.ndarray) -> dict[str, Any]:
-    """What `set.json` holds: name, options, class names, number of rows and a checksum of their sources."""
-    return {
+    Returns:
+        What set.json holds: name, options, class names, number of rows, how images are cut, and where the manifest is,
+        from set.json's folder, with a checksum of its content.
+    """
+    image_set = open_options(options)
+    write_manifest(manifest, image_set, advance)
+    image_set.listed = StoredManifest(manifest)
+    about = {
         "name": name,
         "options": dict(options),
         "class_names": list(image_set.class_names),
         "rows": len(image_set),
-        "sources_sha256": sources_sha256(sources),
+        "size": image_set.size,
+        "resize": image_set.resize,
+        "crop": image_set.crop,
+        "manifest": Path(os.path.relpath(manifest, Path(description).parent)).as_posix(),
+        "manifest_sha256": image_set.listed.sha256,
     }
+    write_json(description, about)
+    return about
 
 
-def open_described(description: Mapping[str, Any]) -> ImageSet:
-    """Open a set from its description.
+def open_described(description: str | Path) -> ImageSet:
+    """Open a set as what was listed, whatever has come since; takes no longer for more rows.
 
-    Raises FileFault if its rows are not those that were listed: files came or went, so row ids mean other images.
+    Args:
+        description: its set.json; names its manifest.
+
+    Raises:
+        FileFault: the manifest is of another listing, or the set has another number of rows now.
     """
-    image_set = open_options(description["options"])
-    if sources_sha256(image_set.manifest()["source"]) != description["sources_sha256"]:
-        raise FileFault(
-            f"image set {description['name']}: its files changed since they were listed; "
-            f"delete images/{description['name']}/manifest.parquet in the results and rerun"
-        )
+    about = read_json(description)
+    manifest = Path(description).parent / about.get("manifest", "manifest.parquet")
+    stored = StoredManifest(manifest)
+    if stored.sha256 is None or stored.sha256 != about.get("manifest_sha256"):
+        raise changed(about["name"], f"{manifest} is of another listing than {description}")
+    image_set = open_options(about["options"])
+    image_set.adopt(about, stored, stored.facts)
     return image_set
 
 

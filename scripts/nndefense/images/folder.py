@@ -1,16 +1,19 @@
 """Image files in class folders, or in one flat folder."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from pydantic import Field
 
 from nndefense.core.errors import ConfigError, InputError
 from nndefense.core.options import Whole
-from nndefense.images.base import Batch, ImageSet, checked_rows, text_column
+from nndefense.core.tables import ROWS
+from nndefense.images.base import Batch, Block, ImageSet, text_column
 from nndefense.images.decode import Undecodable, decode, read_files
 
 Side = Annotated[int, Field(ge=8)]
@@ -71,25 +74,37 @@ class Folder(ImageSet):
     ):
         check_geometry("folder", size, resize, crop)
         self.root, self.resize, self.crop = Path(root), resize, crop
-        self.exact = size is None
-        self.paths, self.tags = list_images(self.root)
-        labels, self.class_names = _label_folders(self.root, classes)
-        self.labels = np.array([labels.get(tag, -1) for tag in self.tags], dtype=np.int64)
-        self.size = _common_size(self.paths, self.root) if size is None else size
+        check_folder(self.root)
+        self.classes, self.exact = classes, size is None
+        if size is not None:
+            self.size = size
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        return _label_folders(self.root, self.classes)[1]
 
-    def manifest(self) -> dict[str, np.ndarray]:
-        return {
-            "source": text_column([path.relative_to(self.root).as_posix() for path in self.paths]),
-            "label": self.labels.copy(),
-            "tag": text_column(self.tags),
-        }
+    @cached_property
+    def size(self) -> int:
+        return common_size(self, self.root)
 
-    def read(self, rows: Sequence[int]) -> Batch:
-        paths = [self.paths[row] for row in checked_rows(rows, len(self))]
+    def list_rows(self) -> Iterator[Block]:
+        labels, _ = _label_folders(self.root, self.classes)
+        walk = walk_images(self.root)
+        while part := list(islice(walk, ROWS)):
+            paths, tags = zip(*part, strict=True)
+            yield {
+                "source": text_column(paths),
+                "label": np.array([labels.get(tag, -1) for tag in tags], dtype=np.int64),
+                "tag": text_column(tags),
+            }
+
+    def read_sources(self, sources: Sequence[str]) -> Batch:
+        paths = [self.root / source for source in sources]
         return read_files(paths, self.size, self.resize, self.crop, self.exact, self.threads)
+
+    def read_bytes(self, source: str) -> bytes:
+        """Bytes of an image. Raises OSError."""
+        return (self.root / source).read_bytes()
 
 
 def check_geometry(kind: str, size: int | None, resize: int | None, crop: str = "center") -> None:
@@ -104,28 +119,69 @@ def check_geometry(kind: str, size: int | None, resize: int | None, crop: str = 
         raise ConfigError(f"{kind} resize is the short side before a center crop to size: it must be at least size")
 
 
-def list_images(root: Path) -> tuple[list[Path], list[str]]:
-    """Image files under `root` and the first folder of each below it ("" for none), in a stable order."""
+def check_folder(root: Path) -> None:
+    """Raise InputError if `root` is not a folder."""
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; expected images there, as {root}/<class>/<name>.jpg")
-    paths, tags = [], []
-    for folder, _, names in sorted(os.walk(root, followlinks=True)):
-        parts = Path(folder).relative_to(root).parts
-        if any(part.startswith(".") for part in parts):
-            continue
-        for name in sorted(names):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                paths.append(Path(folder, name))
-                tags.append(parts[0] if parts else "")
-    if not paths:
+
+
+def list_images(root: Path) -> tuple[list[Path], list[str]]:
+    """Image files under `root` and the first folder of each below it ("" for none), in a stable order."""
+    found = list(walk_images(root))
+    return [root / path for path, _ in found], [tag for _, tag in found]
+
+
+def walk_images(root: Path) -> Iterator[tuple[str, str]]:
+    """Image files under `root` in a stable order; holds the names of one of its folders at a time.
+
+    Yields:
+        The path from `root` with forward slashes, and the first folder of it ("" for none).
+
+    Raises:
+        InputError: `root` is no folder, or holds no image.
+    """
+    check_folder(root)
+    folders, names = _entries(root)
+    empty = True
+    for name in _images(names):
+        empty = False
+        yield name, ""
+    for tag in folders:
+        for below, inside in _image_folders(root / tag):
+            for name in inside:
+                empty = False
+                yield f"{tag}/{below}{name}", tag
+    if empty:
         raise InputError(f"{root} holds no image; expected {root}/<class>/<name>.jpg ({', '.join(SUFFIXES)})")
-    order = sorted(range(len(paths)), key=lambda i: (tags[i], i))
-    return [paths[i] for i in order], [tags[i] for i in order]
+
+
+def _image_folders(folder: Path) -> list[tuple[str, list[str]]]:
+    """A folder and all folders in it, in order: what paths to images there start with, and their names."""
+    found = []
+    for place, inner, names in os.walk(folder, followlinks=True):
+        inner[:] = _visible(inner)
+        below = "" if place == str(folder) else Path(place).relative_to(folder).as_posix() + "/"
+        found.append((place, below, _images(names)))
+    return [(below, names) for _, below, names in sorted(found)]
+
+
+def _entries(root: Path) -> tuple[list[str], list[str]]:
+    """Visible folders in a folder, sorted, and files there."""
+    _, folders, names = next(os.walk(root), ("", [], []))
+    return sorted(_visible(folders)), names
+
+
+def _visible(names: Sequence[str]) -> list[str]:
+    return [name for name in names if not name.startswith(".")]
+
+
+def _images(names: Sequence[str]) -> list[str]:
+    return sorted(name for name in _visible(names) if name.lower().endswith(SUFFIXES))
 
 
 def _label_folders(root: Path, classes: Mapping[str, int] | None) -> tuple[dict[str, int], tuple[str, ...]]:
     """Folder -> label, and the name of each label ("class 7" where no folder has it)."""
-    folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    folders, _ = _entries(root)
     if classes is None:
         return {name: number for number, name in enumerate(folders)}, tuple(folders)
     for name, label in classes.items():
@@ -142,14 +198,34 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:10]) + (" ..." if len(names) > 10 else "") or "none"
 
 
-def _common_size(paths: Sequence[Path], root: Path) -> int:
-    """Side of the first readable image."""
-    for path in paths:
-        try:
-            width, height = decode(path.read_bytes()).size
-        except (OSError, Undecodable):
-            continue
-        if width != height:
-            raise ConfigError(f"{path} is {width} x {height}: images that are not square need a size")
-        return width
-    raise InputError(f"{root} holds {len(paths)} image files, and none of them can be decoded")
+class Encoded(Protocol):
+    """An image set whose images are stored as files are."""
+
+    def manifest_blocks(self) -> Iterator[Block]:
+        """As of `ImageSet`."""
+
+    def read_bytes(self, source: str) -> bytes:
+        """Bytes of an image. Raises OSError or Undecodable."""
+
+
+def common_size(images: Encoded, where: object) -> int:
+    """Side of the first readable image of a set; where: it is, for messages.
+
+    Raises:
+        ConfigError: it is not square.
+        InputError: none can be read.
+    """
+    count = 0
+    for block in images.manifest_blocks():
+        skipped = block.get("skipped", np.full(len(block["source"]), ""))
+        for source, reason in zip(block["source"].tolist(), skipped.tolist(), strict=True):
+            count += 1
+            try:
+                width, height = (0, 0) if reason else decode(images.read_bytes(source)).size
+            except (OSError, Undecodable):
+                continue
+            if width != height:
+                raise ConfigError(f"{where}: {source} is {width} x {height}: images that are not square need a size")
+            if width:
+                return width
+    raise InputError(f"{where} holds {count} images, and none of them can be decoded")

@@ -1,7 +1,9 @@
 """What data sets share whose publishers list the image files, their classes and their splits."""
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PureWindowsPath
 from typing import Annotated, Literal
 
@@ -9,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from nndefense.core.errors import ConfigError, InputError
-from nndefense.images.base import Batch, ImageSet, checked_rows, text_column
+from nndefense.images.base import Batch, Block, ImageSet, text_column
 from nndefense.images.decode import read_files
 from nndefense.images.folder import Side, check_geometry
 
@@ -60,37 +62,44 @@ class ListedImages(ImageSet):
 
     threads: int = 0
 
-    def hold(self, root: Path, listing: Listing, kept: np.ndarray, size: int, resize: int | None, crop: str) -> None:
-        """Take some of the listed images as the rows of this set.
+    def hold(self, root: Path, size: int, resize: int | None, crop: str) -> None:
+        """Note options that all of them have.
 
         Args:
             root: folder that paths start from.
-            listing: of the data set.
-            kept: (n,) bool, which of its images.
             size, resize, crop: as of `decode.fit`.
+        """
+        self.root, self.size, self.resize, self.crop = root, size, resize, crop
+
+    @abstractmethod
+    def read_lists(self) -> tuple[Listing, np.ndarray]:
+        """What the lists say, and which of the images are rows of this set, (n,) bool.
 
         Raises:
-            InputError: none is kept.
+            InputError: a list is missing or damaged.
         """
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        return self._lists[0].class_names
+
+    @cached_property
+    def _lists(self) -> tuple[Listing, np.ndarray]:
+        return self.read_lists()
+
+    def list_rows(self) -> Iterator[Block]:
+        listing, kept = self._lists
         if not kept.any():
-            raise InputError(f"{root}: its lists name no image in this part; allowed: a part that has some")
-        self.root, self.size, self.resize, self.crop = root, size, resize, crop
-        self.paths = [listing.paths[row] for row in np.flatnonzero(kept)]
-        self.labels = listing.labels[kept]
-        self.class_names = listing.class_names
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def manifest(self) -> dict[str, np.ndarray]:
-        return {
-            "source": text_column(self.paths),
-            "label": self.labels.copy(),
-            "tag": text_column([self.class_names[label] for label in self.labels]),
+            raise InputError(f"{self.root}: its lists name no image in this part; allowed: a part that has some")
+        labels = listing.labels[kept]
+        yield {
+            "source": text_column([listing.paths[row] for row in np.flatnonzero(kept)]),
+            "label": labels,
+            "tag": text_column([listing.class_names[label] for label in labels]),
         }
 
-    def read(self, rows: Sequence[int]) -> Batch:
-        paths = [self.root / self.paths[row] for row in checked_rows(rows, len(self))]
+    def read_sources(self, sources: Sequence[str]) -> Batch:
+        paths = [self.root / source for source in sources]
         return read_files(paths, self.size, self.resize, self.crop, threads=self.threads)
 
 

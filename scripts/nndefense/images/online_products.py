@@ -67,9 +67,13 @@ class OnlineProducts(ListedImages):
         check_options("online_products", part, HALVES, size, resize, crop)
         if label not in LABELS:
             raise ConfigError(f"online_products has no label {label!r}; allowed: {', '.join(LABELS)}")
-        listing, first = _read(Path(root), label)
-        kept = {"all": np.full(len(first), True), "first_classes": first, "last_classes": ~first}[part]
-        self.hold(Path(root), listing, kept, size, resize, crop)
+        self.hold(Path(root), size, resize, crop)
+        self.part, self.label = part, label
+
+    def read_lists(self) -> tuple[Listing, np.ndarray]:
+        listing, first = _read(self.root, self.label)
+        parts = {"all": np.full(len(first), True), "first_classes": first, "last_classes": ~first}
+        return listing, parts[self.part]
 
 
 def _read(root: Path, label: str) -> tuple[Listing, np.ndarray]:

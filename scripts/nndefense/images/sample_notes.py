@@ -17,7 +17,7 @@ INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 class Notes:
-    """Reads labels and tags of samples, and numbers the classes when all are read.
+    """Reads labels and tags of samples; classes without a list of theirs are numbered when all are read.
 
     Args of the constructor:
         label: a key of the samples' JSON, "cls" for their files .cls, or None.
@@ -100,15 +100,19 @@ class Notes:
         self.numbers = max(self.numbers, label + 1)
         return label
 
-    def classes(self) -> tuple[tuple[str, ...], np.ndarray]:
-        """Names of all classes, and the label (C + 1,) of each number that `read` gave, -1 the last.
+    @property
+    def settled(self) -> bool:
+        """Whether `classes` is the same before and after samples are read."""
+        return self.label is None or self.tags is not None
 
-        Raises:
-            InputError: no sample has the key of its JSON that labels or captions should stand under.
-        """
+    def check(self) -> None:
+        """Raise InputError if no sample had the key of its JSON that labels or captions should stand under."""
         if self.missing:
             some = ", ".join(self.keys[:SHOWN]) + (", ..." if len(self.keys) > SHOWN else "")
             raise InputError(f"no sample's JSON has the key {next(iter(self.missing))!r}; allowed: {some or 'none'}")
+
+    def classes(self) -> tuple[tuple[str, ...], np.ndarray]:
+        """Names of all classes, and the label (C + 1,) of each number that `read` gave, -1 the last."""
         if self.tags is not None:
             names = self.tags.names
         elif not self.names:

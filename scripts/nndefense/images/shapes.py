@@ -1,6 +1,6 @@
 """Drawn images of ten nameable things, of others, and a web-like stream of both; no files needed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -8,7 +8,9 @@ from pydantic import Field
 
 from nndefense.core.errors import ConfigError
 from nndefense.core.options import Count, Share, Whole
-from nndefense.images.base import Batch, ImageSet, checked_rows, text_column
+from nndefense.core.progress import blocks
+from nndefense.core.tables import ROWS
+from nndefense.images.base import Batch, Block, ImageSet, checked_rows, number_of, text_column
 from nndefense.images.shapes_kinds import TASK_KINDS
 from nndefense.images.shapes_random import Draws
 from nndefense.images.shapes_scene import ALL_KINDS, render
@@ -28,6 +30,7 @@ class Shapes(ImageSet):
         ConfigError: a value out of range.
     """
 
+    numbered = True
     class_names = tuple(kind.name for kind in TASK_KINDS)
     kind_names = tuple(kind.name for kind in ALL_KINDS)
 
@@ -82,20 +85,21 @@ class Shapes(ImageSet):
             return other
         return np.where(draws.chance("in task", self.task_share), task, other)
 
-    def manifest(self) -> dict[str, np.ndarray]:
-        rows = np.arange(self.rows, dtype=np.int64)
-        kinds, tags = self.kinds(rows), self.kinds(rows)
-        if self.content == "web":
-            draws = self._draws(rows)
-            away = 1 + draws.integer("wrong tag", len(ALL_KINDS) - 1)
-            wrong = (kinds + away) % len(ALL_KINDS)
-            tags = np.where(draws.chance("tag noise", self.tag_noise), wrong, kinds)
-        labels = np.where(kinds < len(TASK_KINDS), kinds, -1)
-        return {
-            "source": text_column([f"shapes/{self.seed}/{self.first + row}" for row in range(self.rows)]),
-            "label": kinds - len(TASK_KINDS) if self.content == "others" else labels,
-            "tag": np.array(self.kind_names)[tags],
-        }
+    def list_rows(self) -> Iterator[Block]:
+        for block in blocks(self.rows, ROWS):
+            rows = np.arange(block.start, block.stop, dtype=np.int64)
+            kinds, tags = self.kinds(rows), self.kinds(rows)
+            if self.content == "web":
+                draws = self._draws(rows)
+                away = 1 + draws.integer("wrong tag", len(ALL_KINDS) - 1)
+                wrong = (kinds + away) % len(ALL_KINDS)
+                tags = np.where(draws.chance("tag noise", self.tag_noise), wrong, kinds)
+            labels = np.where(kinds < len(TASK_KINDS), kinds, -1)
+            yield {
+                "source": text_column([f"shapes/{self.seed}/{self.first + row}" for row in rows.tolist()]),
+                "label": kinds - len(TASK_KINDS) if self.content == "others" else labels,
+                "tag": np.array(self.kind_names)[tags],
+            }
 
     def read(self, rows: Sequence[int]) -> Batch:
         ids = checked_rows(rows, self.rows)
@@ -104,3 +108,6 @@ class Shapes(ImageSet):
             part = ids[start : start + CHUNK]
             images[start : start + CHUNK] = render(self.kinds(part), self._draws(part), self.size)
         return Batch(images)
+
+    def read_sources(self, sources: Sequence[str]) -> Batch:
+        return self.read([number_of(source) - self.first for source in sources])

@@ -1,6 +1,6 @@
 """Tars of samples as webdataset and img2dataset write them: where members lie, which belong together, and their bytes.
 
-Samples are grouped by webdataset itself. Its readers stream whole tars; to read some rows, and none while listing, the
+Samples are grouped as webdataset does. Its readers stream whole tars; to read some rows, and none while listing, the
 places of members are taken from the headers, over which tarfile leaps from one to the next.
 """
 
@@ -8,10 +8,11 @@ import glob
 import os
 import re
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +24,8 @@ MAX_TARS = 1_000_000
 MAX_TEXT = 1 << 20  # of a caption or of an image's JSON
 CUT, DAMAGED, OTHER = "truncated tar", "damaged tar", "not a tar"
 RANGE = re.compile(r"(-?[0-9]+)\.\.(-?[0-9]+)")
+# Key and suffix, as webdataset splits paths.
+NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)")
 # What webdataset keeps in tars beside samples.
 META = re.compile(r"__[^/]*__($|/)")
 
@@ -103,13 +106,12 @@ class _Members:
     """Files of a tar, in order.
 
     Attributes:
-        key: of the one that came last.
         fault: after the last one, how the tar is damaged; empty if it is whole.
         end: where it ends or is damaged.
     """
 
     def __init__(self, handle: BinaryIO) -> None:
-        self.handle, self.key, self.fault, self.end = handle, "", "", 0
+        self.handle, self.fault, self.end = handle, "", 0
         self.size = os.fstat(handle.fileno()).st_size
 
     def __iter__(self) -> Iterator[Member]:
@@ -141,29 +143,26 @@ def read_samples(handle: BinaryIO) -> Iterator[Sample]:
     Args:
         handle: of the tar, opened for reading; may be read from meanwhile.
     """
-    # Costs seconds with its torch, so it is paid only by those who list tars.
-    from webdataset.tariterators import base_plus_ext, group_by_keys
-
-    members, repeated, seen, cut = _Members(handle), set(), set(), False
-
-    def files() -> Iterator[dict[str, object]]:
-        for member in members:
-            members.key = base_plus_ext(member.name)[0]
-            yield {"fname": member.name, "data": member, "__url__": ""}
-
-    def note(_: Exception) -> bool:
-        repeated.add(members.key)
-        return True
-
-    for group in group_by_keys(files(), handler=note):
-        key, found = group["__key__"], {name: one for name, one in group.items() if isinstance(one, Member)}
+    members, seen, cut = _Members(handle), set(), False
+    for key, group in groupby(_keyed(members), key=itemgetter(0)):
+        found, repeated = {}, key in seen
+        for _, suffix, member in group:
+            repeated |= suffix in found
+            found.setdefault(suffix, member)
         missing = any(one.offset + one.size > members.size for one in found.values())
-        fault = CUT if missing else "duplicate key" if key in seen | repeated else ""
+        fault = CUT if missing else "duplicate key" if repeated else ""
         seen.add(key)
         cut |= missing
-        yield Sample(key, min((one.offset for one in found.values()), default=0), found, fault)
+        yield Sample(key, min(one.offset for one in found.values()), found, fault)
     if members.fault and not cut:
         yield Sample("", members.end, fault=members.fault)
+
+
+def _keyed(members: Iterable[Member]) -> Iterator[tuple[str, str, Member]]:
+    """Key and suffix of files; those whose name has no dot, or nothing before it, belong to no sample."""
+    for member in members:
+        if parts := NAME.fullmatch(member.name):
+            yield parts[1], parts[2].lower(), member
 
 
 def _clean(name: str) -> str:
@@ -195,17 +194,23 @@ def _damaged(suffix: str) -> str:
 
 
 class OpenTar:
-    """A tar that is open while its members are read; one that cannot be opened says so when they are."""
+    """A tar that is open while its members are read; one that cannot be opened says so when they are.
+
+    Attributes:
+        size: bytes; None where it cannot be opened.
+    """
 
     def __init__(self, path: Path, stack: ExitStack) -> None:
         """stack: closes it."""
         self.error: OSError | None = None
+        self.size: int | None = None
         try:
             self.number = os.open(path, os.O_RDONLY)
         except OSError as error:
             self.error = error
         else:
             stack.callback(os.close, self.number)
+            self.size = os.fstat(self.number).st_size
 
 
 @dataclass(frozen=True)

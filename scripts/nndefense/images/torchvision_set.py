@@ -1,9 +1,10 @@
 """Published data sets in the formats that torchvision reads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -12,7 +13,9 @@ from torchvision import datasets
 
 from nndefense.core.errors import ConfigError, InputError
 from nndefense.core.options import Count, Whole
-from nndefense.images.base import Batch, ImageSet, checked_rows, text_column
+from nndefense.core.progress import blocks
+from nndefense.core.tables import ROWS
+from nndefense.images.base import Batch, Block, ImageSet, checked_rows, number_of, text_column
 from nndefense.images.decode import fit, read_files
 from nndefense.images.folder import Side, check_geometry
 
@@ -63,6 +66,22 @@ SOURCES = {
         "ILSVRC2012_devkit_t12.tar.gz and ILSVRC2012_img_train.tar or _val.tar (by registration)",
     ),
 }
+
+
+class Taken(NamedTuple):
+    """Rows of a split.
+
+    Attributes:
+        labels: (n,) int64.
+        class_names: that these index.
+        paths: from the root where images are files, else none.
+        pixels: uint8 (n, H, W, 3) where they are held in memory, else none.
+    """
+
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    paths: list[str]
+    pixels: np.ndarray
 
 
 class TorchvisionSet(ImageSet):
@@ -119,42 +138,60 @@ class TorchvisionSet(ImageSet):
             raise ConfigError("ImageNet needs a size, and cannot be downloaded without registration")
         if name != "ImageNet" and resize is not None:
             raise ConfigError(f"resize is for ImageNet; {name} has images of one size")
-        self.name, self.split, self.root = name, split, Path(root)
-        data = _load(name, root, split, download)
-        self.paths: list[Path] = []
-        self.pixels = np.empty(0, dtype=np.uint8)
-        labels = _labels(name, data)
-        taken = _range(f"{name} {split}", first, rows, len(labels))
-        self.first, self.labels = taken.start, labels[taken]
-        if name == "ImageNet":
-            self.paths = [Path(path) for path, _ in data.samples[taken]]
-            self.resize = resize or round(size * 256 / 224)
+        self.name, self.split, self.root, self.download = name, split, Path(root), download
+        self.first, self.rows = first, rows
+        self.numbered = name != "ImageNet"
+        self.resize = None if self.numbered else resize or round(size * 256 / 224)
+        if size is not None:
+            self.size = size
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        return self._taken.class_names
+
+    @cached_property
+    def size(self) -> int:
+        return self.pixels.shape[1]
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """uint8 (n, H, W, 3) of a set that is held in memory."""
+        return self._taken.pixels
+
+    @cached_property
+    def _taken(self) -> Taken:
+        """What torchvision reads; nothing of ImageNet is, where the set was listed before."""
+        data = _load(self.name, str(self.root), self.split, self.download)
+        labels = _labels(self.name, data)
+        taken = _range(f"{self.name} {self.split}", self.first, self.rows, len(labels))
+        names = [str(digit) for digit in range(10)] if self.name == "SVHN" else data.classes
+        paths, pixels = [], np.empty(0, dtype=np.uint8)
+        if self.numbered:
+            pixels = _pixels(data.data, taken)
         else:
-            self.pixels = _pixels(data.data, taken)
-            self.resize = None
-        self.size = size or self.pixels.shape[1]
-        names = [str(digit) for digit in range(10)] if name == "SVHN" else data.classes
-        self.class_names = tuple(n if isinstance(n, str) else n[0] for n in names)
+            paths = [Path(path).relative_to(self.root).as_posix() for path, _ in data.samples[taken]]
+        return Taken(labels[taken], tuple(n if isinstance(n, str) else n[0] for n in names), paths, pixels)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self._taken.labels) if self.numbered else super().__len__()
 
-    def manifest(self) -> dict[str, np.ndarray]:
-        if self.paths:
-            source = [path.relative_to(self.root).as_posix() for path in self.paths]
-        else:
-            source = [f"{self.name}/{self.split}/{self.first + row}" for row in range(len(self))]
-        return {
-            "source": text_column(source),
-            "label": self.labels.copy(),
-            "tag": text_column([self.class_names[label] for label in self.labels]),
-        }
+    def list_rows(self) -> Iterator[Block]:
+        labels, names, paths, _ = self._taken
+        for part in blocks(len(labels), ROWS):
+            rows = range(self.first + part.start, self.first + part.stop)
+            sources = [f"{self.name}/{self.split}/{row}" for row in rows] if self.numbered else paths[part]
+            tags = [names[label] for label in labels[part]]
+            yield {"source": text_column(sources), "label": labels[part], "tag": text_column(tags)}
+
+    def read_sources(self, sources: Sequence[str]) -> Batch:
+        if self.numbered:
+            return self.read([number_of(source) - self.first for source in sources])
+        return read_files([self.root / source for source in sources], self.size, self.resize, "center")
 
     def read(self, rows: Sequence[int]) -> Batch:
-        ids = checked_rows(rows, len(self))
-        if self.paths:
-            return read_files([self.paths[row] for row in ids], self.size, self.resize, "center")
-        images = self.pixels[ids]
+        if not self.numbered:
+            return super().read(rows)
+        images = self.pixels[checked_rows(rows, len(self))]
         if self.size != images.shape[1]:
             images = [np.asarray(fit(Image.fromarray(image), self.size, None, "center")) for image in images]
             images = np.array(images, dtype=np.uint8).reshape(-1, self.size, self.size, 3)

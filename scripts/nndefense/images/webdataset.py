@@ -1,41 +1,49 @@
 """Samples in tars, as img2dataset writes them for webdataset."""
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from nndefense.core.errors import ConfigError, InputError
-from nndefense.images.base import Batch, ImageSet, checked_rows, text_column
-from nndefense.images.decode import Undecodable, decode, read_files
-from nndefense.images.folder import SUFFIXES, Side, check_geometry
+from nndefense.images.base import Batch, Block, ImageSet, changed, text_column
+from nndefense.images.decode import read_files
+from nndefense.images.folder import Side, check_geometry, common_size
 from nndefense.images.listed import Crop
 from nndefense.images.sample_notes import Notes
-from nndefense.images.tags import NO_CLASS, read_tag_list
-from nndefense.images.tars import Member, OpenTar, Sample, Stored, find_tars, read_samples
+from nndefense.images.tags import read_tag_list
+from nndefense.images.tar_listing import Part, list_tar, spooled, tar_name
+from nndefense.images.tars import OpenTar, Stored, find_tars
 
-MAX_BYTES = 1 << 28  # of a stored image; one of `decode.MAX_PIXELS` takes less, unless it is not compressed
 OPEN_TARS = 128
+WILD = re.compile(r"[*?\[{]")
 
 
 @dataclass(frozen=True)
-class Part:
-    """The samples of one tar.
+class Tar:
+    """A tar of a set.
 
     Attributes:
-        sources: (n,) bytes, UTF-8: the tar and the image in it, its offset and its length in bytes.
-        columns: (n, 4) int64: offset, length, label and class of the tag, as `Notes.read` numbers these.
-        faults: row -> why it is skipped.
+        number: its place among them.
+        path: from the folder that all of them share.
+        size: bytes, when it was listed.
+        rows: samples in it.
     """
 
-    sources: np.ndarray
-    columns: np.ndarray
-    faults: dict[int, str]
+    number: int
+    path: str
+    size: int
+    rows: int
+
+
+Place = tuple[Tar, int, int]
 
 
 class WebDataset(ImageSet):
@@ -49,8 +57,9 @@ class WebDataset(ImageSet):
 
     Attributes:
         threads: decoding threads; 0 takes the CPUs this process may use.
-        paths: of the tars.
-        faults: row -> why it is skipped, as far as that is known without reading images.
+        name: under which it was listed; empty if it is opened anew, and what its tars were is not compared.
+        folder: that all tars are in.
+        tars: by what sources call them.
 
     Raises:
         ConfigError: an option out of range, or without the one that it needs.
@@ -58,6 +67,7 @@ class WebDataset(ImageSet):
     """
 
     threads: int = 0
+    name: str = ""
 
     def __init__(
         self,
@@ -109,125 +119,124 @@ class WebDataset(ImageSet):
         if tags is not None and caption is None and label is None:
             raise ConfigError(f"webdataset tags {tags!r} are of no use alone; allowed: with `caption` or `label`")
         self.resize, self.crop, self.exact = resize, crop, size is None
-        self.paths = find_tars(pattern)
-        notes = Notes(label, caption, None if tags is None else read_tag_list(tags))
-        common = os.path.commonpath([path.parent for path in self.paths])
-        parts = [list_tar(path, os.path.relpath(path, common), notes) for path in self.paths]
-        self._take(parts, pattern)
-        self.class_names, labels = notes.classes()
-        self.labels, self.tags = labels[self.labels], labels[self.tags]
-        self.size = self._side() if size is None else size
+        self.pattern, self.label, self.caption, self.tag_list = pattern, label, caption, tags
+        self.tars: dict[str, Tar] = {}
+        if size is not None:
+            self.size = size
 
-    def _take(self, parts: Sequence[Part], pattern: str) -> None:
-        self.sources = [part.sources for part in parts]
-        self.starts = np.cumsum([0, *(len(part.sources) for part in parts)])
-        columns = np.concatenate([part.columns for part in parts])
-        self.offsets, self.sizes, self.labels, self.tags = columns.T
-        self.faults: dict[int, str] = {}
-        for start, part in zip(self.starts.tolist(), parts, strict=False):
-            self.faults |= {start + row: reason for row, reason in part.faults.items()}
-        if len(self.faults) == len(self):
-            cause = f", the first is skipped: {self.faults[0]}" if self.faults else ""
-            raise InputError(f"{pattern}: {len(parts)} tars hold no usable sample{cause}; allowed: some with an image")
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        notes = self._notes()
+        if not notes.settled:
+            len(self)  # Lists.
+            notes = self._listed_notes
+        return notes.classes()[0]
 
-    def __len__(self) -> int:
-        return int(self.starts[-1])
+    @cached_property
+    def size(self) -> int:
+        return common_size(self, self.pattern)
 
-    def manifest(self) -> dict[str, np.ndarray]:
-        names = text_column([*self.class_names, ""])
-        return {
-            "source": np.concatenate([np.char.decode(sources, "utf-8") for sources in self.sources]),
-            "label": self.labels.copy(),
-            "tag": names[self.tags],
-        }
+    def _notes(self) -> Notes:
+        return Notes(self.label, self.caption, None if self.tag_list is None else read_tag_list(self.tag_list))
 
-    def read(self, rows: Sequence[int]) -> Batch:
-        ids = checked_rows(rows, len(self))
-        batch = Batch(np.zeros((len(ids), self.size, self.size, 3), dtype=np.uint8))
-        batch.skipped = {place: self.faults[row] for place, row in enumerate(ids.tolist()) if row in self.faults}
-        places = np.array([place for place in range(len(ids)) if place not in batch.skipped], dtype=np.int64)
-        for chosen in self._by_tars(ids, places):
+    # -- listing
+
+    def list_rows(self) -> Iterator[Block]:
+        paths, notes = find_tars(self.pattern), self._notes()
+        self._listed_notes = notes
+        self.folder = Path(os.path.commonpath([path.parent for path in paths]))
+        tars: dict[str, Tar] = {}
+        parts = (self._list(path, notes, tars) for path in paths)
+        usable, first = 0, b""
+        for part in parts if notes.settled else spooled(parts):
+            usable, first = usable + np.count_nonzero(part.skipped == b""), first or next(iter(part.skipped), b"")
+            names, labels = notes.classes()
+            found = labels[part.classes]
+            yield {
+                "source": np.char.decode(part.sources, "utf-8").astype(object),
+                "label": found[:, 0],
+                "tag": text_column([*names, ""])[found[:, 1]],
+                "skipped": np.char.decode(part.skipped, "utf-8").astype(object),
+            }
+        if not usable:
+            cause = f", the first is skipped: {first.decode()}" if first else ""
+            raise InputError(
+                f"{self.pattern}: {len(paths)} tars hold no usable sample{cause}; allowed: some with an image"
+            )
+        notes.check()
+        self.tars = tars
+
+    def _list(self, path: Path, notes: Notes, tars: dict[str, Tar]) -> Part:
+        """List one tar, and note it."""
+        place = os.path.relpath(path, self.folder)
+        name = tar_name(place)
+        if name in tars:
+            raise InputError(f"{self.pattern}: two tars are called {name!r}; allowed: names of UTF-8")
+        part, size = list_tar(path, name, notes)
+        tars[name] = self.tars[name] = Tar(len(tars), place, size, len(part.sources))
+        return part
+
+    def facts(self) -> dict[str, Any]:
+        """The folder of all tars, as seen from what stands before the pattern's first wildcard, and what each was."""
+        start, folder = _fixed(self.pattern), str(self.folder)
+        if start:
+            folder = os.path.relpath(folder, start)
+        return {"folder": folder, "tars": [[tar.path, tar.size, tar.rows] for tar in self.tars.values()]}
+
+    def recall(self, about: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        super().recall(about, facts)
+        self.name = about["name"]
+        self.folder = Path(_fixed(self.pattern), facts["folder"])
+        self.tars = {tar_name(one[0]): Tar(number, *one) for number, one in enumerate(facts["tars"])}
+
+    # -- reading
+
+    def read_sources(self, sources: Sequence[str]) -> Batch:
+        found = [self._place(source) for source in sources]
+        batch = Batch(np.zeros((len(found), self.size, self.size, 3), dtype=np.uint8))
+        for chosen in _by_tars(found):
             with ExitStack() as stack:
-                stored = self._stored(ids[chosen], stack)
+                stored = self._stored([found[place] for place in chosen], stack)
                 part = read_files(stored, self.size, self.resize, self.crop, self.exact, self.threads)
             batch.images[chosen] = part.images
-            batch.skipped |= {int(chosen[place]): reason for place, reason in part.skipped.items()}
+            batch.skipped |= {chosen[place]: reason for place, reason in part.skipped.items()}
         return batch
 
-    def _by_tars(self, ids: np.ndarray, places: np.ndarray) -> Iterator[np.ndarray]:
-        """The places of rows in the order in which these lie in tars, cut where many tars would be open at once."""
-        places = places[np.argsort(ids[places], kind="stable")]
-        tars = self._tars(ids[places])
-        numbers = np.cumsum(np.diff(tars, prepend=tars[:1]) != 0)
-        for first in range(0, numbers[-1] + 1 if len(numbers) else 0, OPEN_TARS):
-            yield places[(numbers >= first) & (numbers < first + OPEN_TARS)]
+    def read_bytes(self, source: str) -> bytes:
+        """Bytes of an image. Raises OSError or Undecodable."""
+        with ExitStack() as stack:
+            return self._stored([self._place(source)], stack)[0].read_bytes()
 
-    def _tars(self, ids: np.ndarray) -> np.ndarray:
-        """Numbers of the tars that rows lie in."""
-        return np.searchsorted(self.starts, ids, side="right") - 1
+    def _place(self, source: str) -> Place:
+        """Tar, offset and length of an image."""
+        member, _, span = source.rpartition("@")
+        offset, _, size = span.partition("+")
+        end = member.find("/")
+        while member[:end] not in self.tars:
+            end = member.index("/", end + 1)
+        return self.tars[member[:end]], int(offset), int(size)
 
-    def _stored(self, ids: np.ndarray, stack: ExitStack) -> list[Stored]:
-        """What reads the images of rows, from tars that are open until `stack` ends."""
-        tars = self._tars(ids).tolist()
-        handles = {tar: OpenTar(self.paths[tar], stack) for tar in dict.fromkeys(tars)}
-        places = zip(tars, self.offsets[ids].tolist(), self.sizes[ids].tolist(), strict=True)
+    def _stored(self, places: Sequence[Place], stack: ExitStack) -> list[Stored]:
+        """What reads images, from tars that are open until `stack` ends."""
+        handles = {}
+        for tar in dict.fromkeys(tar for tar, _, _ in places):
+            handles[tar] = handle = OpenTar(self.folder / tar.path, stack)
+            if self.name and handle.size not in (None, tar.size):
+                raise changed(self.name, f"{tar.path} has {handle.size:,} bytes, and had {tar.size:,}")
         return [Stored(handles[tar], offset, size) for tar, offset, size in places]
 
-    def _side(self) -> int:
-        """Side of the first readable image."""
-        for row in range(len(self)):
-            if row in self.faults:
-                continue
-            try:
-                with ExitStack() as stack:
-                    width, height = decode(self._stored(np.array([row]), stack)[0].read_bytes()).size
-            except (OSError, Undecodable):
-                continue
-            if width != height:
-                source = self.manifest()["source"][row]
-                raise ConfigError(f"{source} is {width} x {height}: images that are not square need a size")
-            return width
-        raise InputError(f"{self.paths[0].parent} has tars of {len(self)} samples, and no image can be decoded")
+
+def _by_tars(places: Sequence[Place]) -> Iterator[list[int]]:
+    """Positions in the order in which images lie in tars, cut where many tars would be open at once."""
+    order = sorted(range(len(places)), key=lambda position: (places[position][0].number, places[position][1]))
+    tars = list(dict.fromkeys(places[position][0].number for position in order))
+    for start in range(0, len(tars), OPEN_TARS):
+        together = set(tars[start : start + OPEN_TARS])
+        yield [position for position in order if places[position][0].number in together]
 
 
-def list_tar(path: Path, name: str, notes: Notes) -> Part:
-    """List a tar: reads its headers, and of its files those that `notes` needs.
-
-    Args:
-        path: of the tar.
-        name: what sources call it.
-        notes: reads labels and tags.
-
-    Raises:
-        InputError: the tar cannot be opened, or a label is no class.
-    """
-    sources, columns, faults = [], [], {}
-    name = name.encode("utf-8", "backslashreplace").decode()
-    try:
-        with open(path, "rb") as handle:
-            for row, sample in enumerate(read_samples(handle)):
-                image, classes = Member(sample.key, sample.offset, 0), (NO_CLASS, NO_CLASS)
-                try:
-                    image = _image(sample)
-                    classes = notes.read(handle, sample, f"{name}/{sample.key}")
-                except Undecodable as reason:
-                    faults[row] = str(reason)
-                sources.append(f"{name}/{image.name}@{image.offset}+{image.size}".encode())
-                columns.append((image.offset, image.size, *classes))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); allowed: tars that can") from error
-    return Part(np.array(sources, dtype=np.bytes_), np.array(columns, dtype=np.int64).reshape(-1, 4), faults)
-
-
-def _image(sample: Sample) -> Member:
-    """The image of a sample. Raises Undecodable if it is to be skipped."""
-    if sample.fault:
-        raise Undecodable(sample.fault)
-    images = {f".{suffix}": one for suffix, one in sample.files.items() if f".{suffix}".endswith(SUFFIXES)}
-    # Beside `a.jpg`, `a.mask.png` is no second image.
-    images = [one for suffix, one in images.items() if suffix in SUFFIXES] or list(images.values())
-    if len(images) != 1:
-        raise Undecodable("several images" if images else "no image")
-    if images[0].size > MAX_BYTES:
-        raise Undecodable("too large")
-    return images[0]
+def _fixed(pattern: str) -> str:
+    """The folders of a pattern before its first wildcard."""
+    parts = pattern.split("/")[:-1]
+    wild = next((place for place, part in enumerate(parts) if WILD.search(part)), len(parts))
+    return "/".join(parts[:wild]) or ("/" if pattern.startswith("/") else "")

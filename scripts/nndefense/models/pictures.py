@@ -1,7 +1,6 @@
 """What the scripts that train share: the readable, labelled images of a set, in memory."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,17 +48,17 @@ def read_pictures(
     if labels.min(initial=0) < 0 or (classes is not None and labels.max(initial=0) >= classes):
         allowed = "from 0" if classes is None else f"0 to {classes - 1} (`classes` is {classes})"
         raise InputError(f"{key}: {about['name']} has labels {labels.min()} to {labels.max()}; allowed: {allowed}")
-    return read_rows(job, about, labels, rows, skip_limit)
+    return read_rows(job, description, labels, rows, skip_limit)
 
 
-def read_rows(job: Job, about: Mapping[str, Any], labels: np.ndarray, rows: np.ndarray, skip_limit: float) -> Pictures:
-    """The readable ones of these rows of a set; about: its description, labels: (n,) of the rows.
+def read_rows(job: Job, description: str, labels: np.ndarray, rows: np.ndarray, skip_limit: float) -> Pictures:
+    """The readable ones of these rows of a set; description: its set.json, labels: (n,) of the rows.
 
     Raises InputError where a larger share than `skip_limit` cannot be read.
     """
     blocks, skipped = [], {}
-    with Progress(f"read {about['name']}", len(rows), "images", job.log) as progress:
-        for block, images, bad in read_blocks(open_described(about), rows, 512):
+    with Progress(f"read {read_json(description)['name']}", len(rows), "images", job.log) as progress:
+        for block, images, bad in read_blocks(open_described(description), rows, 512):
             blocks.append(images)
             skipped |= bad
             progress.advance(block.stop - block.start)

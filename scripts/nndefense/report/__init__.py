@@ -26,11 +26,13 @@ PIECES = {
     "srd/clusters": "nndefense.report.figures.fig_clusters:PIECE",
     "srd/dictionaries": "nndefense.report.figures.fig_filters:PIECE",
     "poisoning": "nndefense.report.figures.poisoning:PIECE",
+    "fig_index": "nndefense.report.figures.fig_index:PIECE",
     "training": "nndefense.report.figures.training:PIECE",
     "table1": "nndefense.report.tables.table1:PIECE",
     "table2": "nndefense.report.tables.table2:PIECE",
     "table3": "nndefense.report.tables.table3:PIECE",
     "table4": "nndefense.report.tables.table4:PIECE",
     "table1_racnn": "nndefense.report.tables.table1_racnn:PIECE",
+    "index_report": "nndefense.report.tables.index_report:PIECE",
     "claims": "nndefense.report.tables.claims:PIECE",
 }

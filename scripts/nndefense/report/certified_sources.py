@@ -12,7 +12,7 @@ from nndefense.report.piece import Inputs, Piece
 
 def poisoning(config: Config, piece: Piece) -> Inputs | None:
     """Votes by the base layer, of several K or sizes, against insertions into the database."""
-    sizes = config.pools[config.base.pool].sizes
+    sizes = config.pools[config.base.pool].values
     if len(config.votes.neighbors) == len(sizes) == 1:
         return None
     files = [f"<results>/certificates/{POISONING}/{config.target}/{config.base.features}/clean.npz"]

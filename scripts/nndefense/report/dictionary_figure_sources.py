@@ -3,12 +3,12 @@
 They are named by pieces, not imported: no job depends on the code here.
 """
 
+from nndefense.axes.cells import PREDICTIONS
 from nndefense.axes.queries import NO_ATTACK
 from nndefense.config import Config
 from nndefense.evaluation.outcomes import place_of
 from nndefense.flow.dictionaries import CENTRAL, CLUSTERS, DICTIONARIES, PURIFIED
 from nndefense.flow.queries import shown_pack
-from nndefense.flow.rows import PREDICTIONS
 from nndefense.report.dictionary_sources import table
 from nndefense.report.piece import Inputs, Piece
 

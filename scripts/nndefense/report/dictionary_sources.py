@@ -5,13 +5,14 @@ Functions as those in `sources`: they are named by pieces, not imported, so no j
 
 from typing import Any
 
+from nndefense.axes.cells import PREDICTIONS
 from nndefense.config import Config
 from nndefense.config.checks_dictionaries import PURIFIER
 from nndefense.config.defenses import OWN_NETWORK
 from nndefense.defenses import DEFENSES
 from nndefense.flow.dictionaries import compared_defenses, dictionary_model, tuned_by, tuned_file
 from nndefense.flow.queries import compared_packs, compared_through, file_of, unaware_attacks
-from nndefense.flow.rows import PREDICTIONS, is_adaptive, result_file
+from nndefense.flow.rows import answer_file, is_adaptive
 from nndefense.report.piece import Inputs, Piece
 
 RESAMPLES = 4000
@@ -62,7 +63,7 @@ def _answers(config: Config, *, adaptive: bool) -> list[str]:
     for name in compared_defenses(config):
         packs = [pack for pack in compared_packs(config, name) if is_adaptive(pack) == adaptive]
         own = packs if name in config.defenses else [file_of(config, pack) for pack in packs]
-        found += [result_file(config, name, pack, PREDICTIONS) for pack in own]
+        found += [answer_file(config, name, pack) for pack in own]
     return list(dict.fromkeys(found))
 
 
@@ -76,7 +77,7 @@ def judged_dictionaries(config: Config) -> Inputs:
     section = config.dictionaries
     if section is None:
         return Inputs({})
-    files = [result_file(config, section.shown, pack, PREDICTIONS) for pack in compared_through(config, section.shown)]
+    files = [answer_file(config, section.shown, pack) for pack in compared_through(config, section.shown)]
     values = {
         "behind": _behind(config),
         "choices": _choices(config),

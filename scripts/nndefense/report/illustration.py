@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nndefense.axes.queries import Pack, QuerySet
-from nndefense.core.files import read_array, read_arrays, read_json, read_table
+from nndefense.core.files import read_array, read_arrays, read_json
+from nndefense.database.lists import read_lists
 from nndefense.database.softmax_store import SoftmaxStore
 from nndefense.database.stored_softmax import open_stores
 from nndefense.images.pool import PoolReader
@@ -76,16 +77,14 @@ def read_scene(files: Files, params: Params) -> Scene:
     for name, pack, path, lists, softmax in parts:
         (queries,) = Pack.parse(name)
         place = list(Pack.parse(pack)).index(queries)
-        merged = read_arrays(lists, "sizes", "ids", "distances")
-        largest = int(merged["sizes"].argmax())
+        merged = read_lists(lists, [params["size"]])
         answers, count = read_array(softmax)[0], len(common["labels"])
         rows = answers[place * count : (place + 1) * count]
         # The lists hold squared distances.
-        distances = np.sqrt(merged["distances"][place, largest])
-        shown.append(Shown(queries, path, rows, merged["ids"][place, largest], distances))
-    (store,) = open_stores(files["softmax"], files["weights"]).values()
-    columns = read_table(files["pool"][0], "set", "row")
-    database = PoolReader(columns["set"], columns["row"], map(read_json, files["sets"]))
+        distances = np.sqrt(merged["distances"][place, 0])
+        shown.append(Shown(queries, path, rows, merged["ids"][place, 0], distances))
+    (store,) = open_stores(files["softmax"], files["weights"], files["checks"]).values()
+    database = PoolReader.open(files["pool"][0], files["sets"])
     return Scene(common["labels"], common["rows"], read_json(files["task"][0])["class_names"], shown, store, database)
 
 

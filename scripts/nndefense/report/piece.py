@@ -12,7 +12,8 @@ from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
 from nndefense.core.errors import InputError
 from nndefense.core.registry import load
 from nndefense.defenses import DEFENSES
-from nndefense.evaluation.rows import COLUMNS, read_rows
+from nndefense.evaluation.accuracy import ACCURACY
+from nndefense.evaluation.rows import COLUMNS, collect_rows
 from nndefense.report.names import BOTH, SETTING_NAMES, Params
 from nndefense.report.select import Row, Rows
 from nndefense.report.worst import as_setting, read_worst
@@ -57,15 +58,19 @@ def by_role(roles: Sequence[str], files: Sequence[str]) -> dict[str, list[str]]:
     }
 
 
-def collect_accuracy(paths: Sequence[str]) -> list[Row]:
+def collect_accuracy(paths: Sequence[str], params: Params) -> list[Row]:
     """Accuracy rows of several files, one file after the other; within a file, those of a query set together.
 
     So the order does not depend on how many budgets a file holds.
+
+    Args:
+        paths: of answers, or of rows (CSV).
+        params: of the piece; `facts` of the run, where there are answers.
     """
     found = []
     for path in paths:
         sets: dict[tuple[Any, ...], list[Row]] = {}
-        for row in read_rows(path):
+        for row in collect_rows([path], ACCURACY, params.get("facts")):
             sets.setdefault(tuple(row[axis] for axis in QUERY_AXES), []).append(row)
         found += [row for rows in sets.values() for row in rows]
     return found
@@ -74,7 +79,7 @@ def collect_accuracy(paths: Sequence[str]) -> list[Row]:
 def with_worst(files: Files, params: Params) -> list[Row]:
     """Accuracy rows of files, and worst cases as rows of a setting of their own."""
     worst = read_worst(files.get("worst", []))
-    return [*collect_accuracy(files["rows"]), *as_setting(worst, params)]
+    return [*collect_accuracy(files["rows"], params), *as_setting(worst, params)]
 
 
 @dataclass(frozen=True)
@@ -152,11 +157,18 @@ class Piece:
             found["attack_labels"] = {name: ATTACKS[name].label for name in attacks}
         if inputs.defenses:
             found |= defense_params(config, inputs.defenses)
+        if any(path.endswith(".npz") for path in inputs.files.get("rows", [])):
+            found["facts"] = run_facts(config)
         return found | dict(inputs.values)
 
     def make(self, files: Files, params: Params) -> Made:
         """Make it of files, by role, and of what `params` gave."""
         raise NotImplementedError(self.name)
+
+
+def run_facts(config: Config) -> dict[str, Any]:
+    """What result rows say of the run that they are of."""
+    return {"dataset": config.dataset, "seed": config.seed}
 
 
 def defense_params(config: Config, names: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -183,7 +195,7 @@ class RowFigure(Piece):
     draw: Callable[[Rows, Params], Figure]
 
     def make(self, files: Files, params: Params) -> Made:
-        rows = self.select(collect_accuracy(files["rows"]), params)
+        rows = self.select(collect_accuracy(files["rows"], params), params)
         return Made(rows, figure=self.draw(rows, params))
 
 

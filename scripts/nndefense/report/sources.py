@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from nndefense.axes.ball import LINF
-from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
+from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE, PREDICTIONS
 from nndefense.axes.queries import CLEAN, Pack
 from nndefense.axes.threat import Threat
 from nndefense.config import Config
 from nndefense.core.files import file_sha256
+from nndefense.evaluation import KINDS
 from nndefense.features.names import is_rmac
-from nndefense.flow.databases import shards_of
+from nndefense.flow.databases import neighbors_place, shards_of
 from nndefense.flow.models import curves, used_models
 from nndefense.flow.queries import (
     attacked_defenses,
@@ -31,10 +32,9 @@ from nndefense.flow.queries import (
     worst_packs,
 )
 from nndefense.flow.rows import (
-    PREDICTIONS,
     all_files,
+    answer_file,
     linf_files,
-    result_file,
     summary_file,
     summary_files,
     system_files,
@@ -79,7 +79,7 @@ def layers(config: Config, piece: Piece) -> Inputs | None:
 def sizes(config: Config, piece: Piece) -> Inputs | None:
     """Several sizes under an attack."""
     attack = _attack(config, piece)
-    return Inputs(_base_layer(config, attack)) if attack and len(config.pools[config.base.pool].sizes) > 1 else None
+    return Inputs(_base_layer(config, attack)) if attack and len(config.pools[config.base.pool].values) > 1 else None
 
 
 def attacks(config: Config, piece: Piece) -> Inputs | None:
@@ -143,7 +143,7 @@ def defenses(config: Config, piece: Piece) -> Inputs:
     listed = listed_defenses(config)
     for defense in listed:
         packs = [pack for pack in [*base_packs(config), *own_packs(config, defense)] if pack.ball != LINF]
-        files += [result_file(config, defense, pack) for pack in packs]
+        files += [answer_file(config, defense, pack) for pack in packs]
     worst = _worst(config, NO_DEFENSE, NEIGHBORS, *listed)
     return Inputs({"rows": files, **worst}, _paper(), _worst_names(config), listed)
 
@@ -235,10 +235,10 @@ def judged(config: Config, piece: Piece) -> Inputs:
         **resampling(config),
     }
     named = [*unaware_attacks(config), *_aware_names(config), *(section["attacks"] if section else [])]
-    through = system_files(config, [config.base.features], through_packs(config, NEIGHBORS), PREDICTIONS)
+    through = system_files(config, [config.base.features], through_packs(config, NEIGHBORS))
     guarded, purified = judged_retrieval(config), judged_dictionaries(config)
     through = [path for path in through if f"/{config.base.features}/" in path] + purified.files.get("through", [])
-    files = {PREDICTIONS: all_files(config, PREDICTIONS, adaptive=False)} | ({"through": through} if through else {})
+    files = {PREDICTIONS: all_files(config, adaptive=False)} | ({"through": through} if through else {})
     return Inputs(files | guarded.files, values | guarded.values | purified.values, named, list(config.defenses))
 
 
@@ -252,7 +252,8 @@ def histories(config: Config, piece: Piece) -> Inputs | None:
 def evaluation(config: Config, piece: Piece) -> Inputs:
     """Rows of an evaluation kind besides accuracy, under the base attack."""
     kind, packs = piece.name.removeprefix("rows_"), packs_under(config, config.base.attack)
-    return Inputs({"rows": system_files(config, [config.base.features], packs, kind)}, defenses=list(config.defenses))
+    files = {"rows": system_files(config, [config.base.features], packs)}
+    return Inputs(files, {"measured": KINDS[kind].target}, defenses=list(config.defenses))
 
 
 def illustration(config: Config, piece: Piece) -> Inputs:
@@ -263,16 +264,18 @@ def illustration(config: Config, piece: Piece) -> Inputs:
     shown = [CLEAN, *(Pack(base_ball(config), threat, config.base.attack, (budget,)) for budget in chosen)]
     packs = [file_of(config, one) for one in shown]
     parts = [f"<results>/softmax/{model}/{pool}/{shard}" for shard in shards_of(config, pool)]
-    merged = f"<results>/neighbors/{model}/{config.base.features}/{pool}/merged"
+    merged = f"<results>/neighbors/{model}/{config.base.features}/{pool}/{neighbors_place(config, pool)}"
     files = {
         "queries": [f"<results>/attacks/{pack}.npz" for pack in packs],
         "neighbors": [f"{merged}/{pack}.npz" for pack in packs],
         "predicted": [f"<results>/softmax/{model}/queries/{pack}.npy" for pack in packs],
         "pool": [f"<results>/pools/{pool}.parquet"],
         "sets": [f"<results>/images/{name}/set.json" for name in config.pools[pool].images],
+        "manifests": [f"<results>/images/{name}/manifest.parquet" for name in config.pools[pool].images],
         "softmax": [f"{part}.npy" for part in parts],
         "weights": [f"{part}.weights.npy" for part in parts],
+        "checks": [f"{part}.checks.npy" for part in parts],
         "task": [f"<results>/images/{config.queries.images}/set.json"],
     }
-    size = max(config.pools[pool].sizes)
+    size = max(config.pools[pool].values)
     return Inputs(files, {"shown": list(map(str, shown)), "packs": list(map(str, packs)), "size": size})

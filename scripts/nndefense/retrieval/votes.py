@@ -71,7 +71,7 @@ def vote_all(
     neighbors: Sequence[int],
     weightings: Sequence[str],
     combinations: Sequence[str],
-    block_bytes: int = 1 << 25,
+    block_bytes: int = 1 << 22,
 ) -> dict[Key, np.ndarray]:
     """`vote` for every K, weighting and combination at once: {(K, weighting, combination): (Q,) int64}.
 
@@ -84,7 +84,7 @@ def vote_all(
         neighbors: the K values, each <= Kmax.
         weightings: names.
         combinations: of COMBINATIONS.
-        block_bytes: about as much is held at once, for a block of queries.
+        block_bytes: about as much is held at once, for a block of queries; the votes do not depend on it.
 
     Raises:
         ConfigError: an unknown axis value.
@@ -119,7 +119,7 @@ def vote_neighbors(
     neighbors: Sequence[int],
     weightings: Sequence[str],
     combinations: Sequence[str],
-    block_bytes: int = 1 << 28,
+    block_bytes: int = 1 << 24,
 ) -> tuple[dict[Key, np.ndarray], dict[tuple[int, str], int]]:
     """`vote_all` from neighbour ids, reading the softmax rows in blocks of queries.
 
@@ -128,7 +128,8 @@ def vote_neighbors(
         ids: (Q, Kmax), nearest first.
         classes: C.
         neighbors, weightings, combinations: as of `vote_all`.
-        block_bytes: bounds one block's float32 rows.
+        block_bytes: bounds one block's float32 rows, besides which about as much again is held. The votes do not depend
+            on it.
 
     Returns:
         The predictions, and the fallback counts as `count_fallbacks` gives them.
@@ -139,13 +140,21 @@ def vote_neighbors(
     parts: dict[Key, list[np.ndarray]] = {}
     fallbacks: dict[tuple[int, str], int] = {}
     for start in range(0, max(len(ids), 1), block):
-        softmax, cbw, valid = take(ids[start : start + block])
-        votes = vote_all(softmax, cbw, valid, neighbors=neighbors, weightings=weightings, combinations=combinations)
+        votes, counts = _block_votes(take, ids[start : start + block], neighbors, weightings, combinations)
         for key, predictions in votes.items():
             parts.setdefault(key, []).append(predictions)
-        for key, count in count_fallbacks(cbw, valid, neighbors, weightings).items():
+        for key, count in counts.items():
             fallbacks[key] = fallbacks.get(key, 0) + count
     return {key: np.concatenate(blocks) for key, blocks in parts.items()}, fallbacks
+
+
+def _block_votes(
+    take: Take, ids: np.ndarray, neighbors: Sequence[int], weightings: Sequence[str], combinations: Sequence[str]
+) -> tuple[dict[Key, np.ndarray], dict[tuple[int, str], int]]:
+    # In a function of its own, so that a block's rows are gone before the next are read.
+    softmax, cbw, valid = take(ids)
+    votes = vote_all(softmax, cbw, valid, neighbors=neighbors, weightings=weightings, combinations=combinations)
+    return votes, count_fallbacks(cbw, valid, neighbors, weightings)
 
 
 def count_fallbacks(
@@ -202,7 +211,7 @@ def _prefix_votes(
 def _prefix_scores(
     softmax: np.ndarray, weights: np.ndarray, valid: np.ndarray, ladder: Sequence[int], combination: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Sums of votes (Q, W, C) and whether there is a neighbour (Q,), for each K, ascending."""
+    """Sums of votes (Q, W, C), which the next ones overwrite, and whether there is a neighbour (Q,); K ascending."""
     if combination not in COMBINATIONS:
         raise ConfigError(f"combination {combination!r} is unknown; allowed: {', '.join(COMBINATIONS)}")
     if not np.isfinite(weights).all() or (weights < 0).any():
@@ -223,7 +232,10 @@ def _prefix_scores(
         else:
             scores += _tally(ballots[:, start:stop], part, softmax.shape[2])
         total += part.sum(axis=2)
-        yield np.where(total[:, 1:, None] > 0, scores[:, 1:], scores[:, :1]), total[:, 0] > 0
+        weighted = total[:, 1:, None] > 0
+        # A copy would cost more than the choice of classes, and is hardly ever needed.
+        decisive = scores[:, 1:] if weighted.all() else np.where(weighted, scores[:, 1:], scores[:, :1])
+        yield decisive, total[:, 0] > 0
         start = stop
 
 

@@ -8,9 +8,9 @@ ENGINES: each is an `Engine` (`base.py`), which answers several query sets in on
              distances are sums of squared differences, which depend on neither, and it is proven for each query that
              no code outside of the candidates could have been nearer.
     binary   packed sign bits, every one compared; Hamming distances are integers.
-    ivf      float codes in the cells of a coarse quantiser that are nearest to the query; the rest is not looked at.
-             Distances are exact where the factory stores vectors (`Flat`) and approximate otherwise (`SQ8`, `PQ…`).
-             Exact is that shards, however they are cut, answer as one index would.
+    trained  an index that FAISS trains on a sample: an inverted file looks only at the lists that are nearest to the
+             query, and distances are those of short forms of the codes (`SQ8`, `PQ…`) or exact (`IVF…,Flat`). Exact is
+             that shards, however they are cut, answer as one index would.
 
 Adding one: a file here and a line in ENGINES.
 """
@@ -20,5 +20,5 @@ from nndefense.core.registry import Entry
 ENGINES = {
     "exact": Entry("nndefense.database.engines.exact:Exact", "exact"),
     "binary": Entry("nndefense.database.engines.binary:Binary", "exact, sign bits"),
-    "ivf": Entry("nndefense.database.engines.ivf:InvertedFile", "inverted file"),
+    "trained": Entry("nndefense.database.engines.trained:Trained", "trained index"),
 }

@@ -68,6 +68,12 @@ class Exact(Engine):
         return upload(cell, self.device)
 
 
+def nearest_in(cell: Cell, queries: np.ndarray, k: int) -> Neighbors:
+    """The k nearest of (Q, d) float32 queries within a cell, on the CPU: ids (Q, k') and distances, k' <= k or 2."""
+    valid = np.isfinite(queries).all(axis=1)
+    return _nearest(np.ascontiguousarray(queries[valid]), valid, k, cell)
+
+
 def _nearest(queries: np.ndarray, valid: np.ndarray, k: int, cell: Cell) -> Neighbors:
     """Within a cell; queries: those that are valid."""
     check_dimensions(queries, cell.codes.shape[1])

@@ -91,8 +91,8 @@ def _pool(config: Config, name: str) -> str:
     pool = config.pools[name]
     chosen = " whose tag names a class of the task" if pool.tags == "task" else ""
     what = " and ".join(dict.fromkeys(KINDS[config.images[one].kind].label for one in pool.images))
-    smallest = f"{thousands(min(pool.sizes))} to " if len(pool.sizes) > 1 else ""
-    return f"{name}, {smallest}{thousands(max(pool.sizes))} images of {', '.join(pool.images)} ({what}){chosen}"
+    smallest = f"{thousands(min(pool.values))} to " if len(pool.values) > 1 else ""
+    return f"{name}, {smallest}{thousands(max(pool.values))} images of {', '.join(pool.images)} ({what}){chosen}"
 
 
 def _method(name: str, config: Config) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
+from nndefense.core.registry import load
 from nndefense.evaluation.rows import AXES, collect_rows
 from nndefense.report.grid import row_name
 from nndefense.report.markup import latex, latex_comment, latex_line, markdown_table, tabular
@@ -51,7 +52,7 @@ class KindTable(Piece):
     kind: str = TABLE
 
     def make(self, files: Files, params: Params) -> Made:
-        rows = select_kind(collect_rows(files["rows"], None), params)
+        rows = select_kind(collect_rows(files["rows"], load(params["measured"]), params["facts"]), params)
         columns = list(rows[0]) if rows else list(AXES)
         heads, lines = table_lines(rows, columns, params)
         markdown = [f"# {self.title}", "", self.shows, "", *markdown_table(heads, lines)]

@@ -94,7 +94,7 @@ class LinfTable(Piece):
     kind: str = TABLE
 
     def make(self, files: Files, params: Params) -> Made:
-        rows: list[Row] = select_linf(collect_accuracy(files["rows"]), params)
+        rows: list[Row] = select_linf(collect_accuracy(files["rows"], params), params)
         return Made(table_rows(rows), COLUMNS, markdown=as_markdown(rows, params), latex=as_latex(rows, params))
 
 

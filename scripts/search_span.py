@@ -1,0 +1,73 @@
+"""Search a span of shards for the nearest neighbours of every query set of some packs; ids are rows of the pool.
+
+One pass over the codes, block by block, lists the nearest behind every row where a database ends. Of an approximate
+index the shards' own are searched, one at a time.
+"""
+
+import argparse
+from collections.abc import Iterator
+
+import numpy as np
+
+from nndefense.core.blocks import read_blocks
+from nndefense.core.command import Job, parser, run
+from nndefense.core.errors import FileFault
+from nndefense.core.files import read_seal, write_arrays
+from nndefense.core.skipped import usable_mask
+from nndefense.database.engines.stored import Span, search_span
+from nndefense.features.codes import with_copies
+from nndefense.features.stored_pca import read_pca
+
+
+def query_codes(path: str, pca: object, expected: dict) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and codes of each query set of a pack, (Q, d) float32; NaN where an image has no features."""
+    about = read_seal(path)["about"]
+    sets, count = about["sets"], (about["stop"] - about["start"]) // len(about["sets"])
+    for key, value in expected.items():
+        if about[key] != value:
+            raise FileFault(f"{path}: has {key} {about[key]}, the database {value}; delete it and rerun")
+    good = usable_mask(about["stop"], about["skipped"])
+    for number, features in enumerate(read_blocks(path, count, columns=len(pca.mean))):
+        # Each query set by itself: products of more rows round otherwise, which changes distances and even ids.
+        codes = pca.transform(with_copies(features))[:count]
+        codes[~good[number * count : (number + 1) * count]] = np.nan
+        yield sets[number], codes
+
+
+def main(arguments: argparse.Namespace, job: Job) -> None:
+    import faiss
+
+    faiss.omp_set_num_threads(arguments.threads)
+    pca, pca_id = read_pca(arguments.pca)
+    span = Span(arguments.shards, arguments.skipped, pca=pca_id)
+    network = {name: span.about[name] for name in ("model", "layer")}
+    packs = [list(query_codes(path, pca, network)) for path in arguments.queries]
+    queries = [codes for pack in packs for _, codes in pack]
+    job.say(
+        f"{sum(map(len, queries)):,} queries of {len(queries)} sets in {span.rows:,} codes, rows {span.start:,} to "
+        f"{span.stop:,}, {arguments.neighbors} neighbours each"
+    )
+    found = search_span(span, queries, arguments.neighbors, arguments.stops, arguments.probes)
+    first = 0
+    for pack, output in zip(packs, arguments.neighbors_files, strict=True):
+        own = slice(first, first + len(pack))
+        first = own.stop
+        lists = [[found[stop][number] for stop in arguments.stops] for number in range(own.start, own.stop)]
+        ids, distances = (np.array([[one[part] for one in stops] for stops in lists]) for part in (0, 1))
+        write_arrays(output, stops=np.array(arguments.stops), ids=ids, distances=distances)
+        for (name, codes), one in zip(pack, ids, strict=True):
+            unusable = int((~np.isfinite(codes).all(axis=1)).sum())
+            job.say(f"{name}: {int((one[-1] < 0).sum()):,} places empty, {unusable} unusable queries")
+
+
+if __name__ == "__main__":
+    options = parser(__doc__)
+    options.add_argument("--queries", nargs="+", required=True, help="features of packs of query sets, .npy")
+    options.add_argument("--pca", required=True, help=".npz of the pool's PCA")
+    options.add_argument("--shards", nargs="+", required=True, help="codes (.npy) or indexes (.faiss), in their order")
+    options.add_argument("--skipped", nargs="+", required=True, help="rows without codes of the shards, .npy")
+    options.add_argument("--stops", nargs="+", type=int, required=True, help="rows behind which lists are wanted")
+    options.add_argument("--neighbors", type=int, default=100, help="neighbours kept per query")
+    options.add_argument("--probes", type=int, default=1, help="lists that an inverted file visits")
+    options.add_argument("--neighbors-files", nargs="+", required=True, help=".npz to write, of each pack")
+    run(main, options.parse_args())
