@@ -5,33 +5,14 @@ index the shards' own are searched, one at a time.
 """
 
 import argparse
-from collections.abc import Iterator
 
 import numpy as np
 
-from nndefense.core.blocks import read_blocks
 from nndefense.core.command import Job, parser, run
-from nndefense.core.errors import FileFault
-from nndefense.core.files import read_seal, write_arrays
-from nndefense.core.skipped import usable_mask
+from nndefense.core.files import write_arrays
 from nndefense.database.engines.stored import Span, search_span
-from nndefense.features.codes import with_copies
+from nndefense.features.queries import query_codes
 from nndefense.features.stored_pca import read_pca
-
-
-def query_codes(path: str, pca: object, expected: dict) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and codes of each query set of a pack, (Q, d) float32; NaN where an image has no features."""
-    about = read_seal(path)["about"]
-    sets, count = about["sets"], (about["stop"] - about["start"]) // len(about["sets"])
-    for key, value in expected.items():
-        if about[key] != value:
-            raise FileFault(f"{path}: has {key} {about[key]}, the database {value}; delete it and rerun")
-    good = usable_mask(about["stop"], about["skipped"])
-    for number, features in enumerate(read_blocks(path, count, columns=len(pca.mean))):
-        # Each query set by itself: products of more rows round otherwise, which changes distances and even ids.
-        codes = pca.transform(with_copies(features))[:count]
-        codes[~good[number * count : (number + 1) * count]] = np.nan
-        yield sets[number], codes
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:

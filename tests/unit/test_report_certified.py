@@ -180,9 +180,9 @@ def test_scripts_certify_votes_and_draw_them(tmp_path):
     write_arrays(tmp_path / "lists.npz", stops=np.array(sizes), ids=ids[None], distances=np.zeros(ids[None].shape))
     labels = random.integers(classes, size=N)
     write_arrays(tmp_path / "queries.npz", labels=labels, rows=np.arange(N))
-    arguments = ["--queries", "queries.npz", "--pools", "All", "--sizes", "[8, 20]", "--neighbors", "lists.npz", "--softmax",
-                 "rows.npy", "--weights", "weights.npy", "--checks", "checks.npy", "--k", "3", "10", "--layer", "conv_4_1",
-                 "--certificates", "certificates.npz", "--log", "log"]  # fmt: skip
+    arguments = ["--queries", "queries.npz", "--pools", "All", "--sizes", "[8, 20]", "--neighbors", "lists.npz",
+                 "--softmax", "rows.npy", "--weights", "weights.npy", "--checks", "checks.npy", "--k", "3", "10",
+                 "--layer", "conv_4_1", "--certificates", "certificates.npz", "--log", "log"]  # fmt: skip
     run("certify_votes", *arguments, cwd=tmp_path)
     assert "24 cells of 20 queries" in (tmp_path / "log").read_text()
     stored = read_arrays(tmp_path / "certificates.npz")

@@ -11,6 +11,7 @@ from nndefense.config.models import RETRIEVAL, Model, Recipe
 from nndefense.config.sections import Config
 from nndefense.core.errors import ConfigError
 from nndefense.defenses import DEFENSES
+from nndefense.features.names import is_rmac
 from nndefense.models import ARCHITECTURES
 from nndefense.models.architectures import architecture_entry
 
@@ -188,6 +189,8 @@ def _check_base(config: Config) -> None:
     base, votes, attacks = config.base, config.votes, config.attacks
     unaware = [attack for attack in attacks.methods if attack not in AWARE]
     known("base.features", [base.features], config.features.names)
+    if config.index.report and is_rmac(base.features):
+        raise ConfigError("index.report: base.features is compared by bits, which have no other index; allowed: []")
     known("base.epsilon", [base.epsilon], attacks.values)
     known("base.attack", [base.attack], unaware)
     known("base.space", [base.space], attacks.spaces)

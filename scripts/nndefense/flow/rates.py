@@ -22,7 +22,7 @@ class StartUp(Section):
 class StartUps(Section):
     """Jobs by what they import."""
 
-    numpy: StartUp = Field(description="NumPy, SciPy and pyarrow, as votes and merges do.")
+    numpy: StartUp = Field(description="NumPy, as votes and merges do.")
     faiss: StartUp = Field(description="FAISS, too, as searches do.")
     torch: StartUp = Field(description="PyTorch, as what runs a network does.")
 

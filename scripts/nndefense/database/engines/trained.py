@@ -1,8 +1,8 @@
 """Approximate search: trained once, after which every shard fills a clone of the empty index.
 
 Of an inverted file, shards hold together what one index holds, however they are cut: list by list and code by code. Of
-codes that are stored one by one (`SQ8`, `PQ32np`), too. What depends on the order or number of its codes (`HNSW32`) is
-as many indexes as there are shards.
+codes that are stored one by one (`SQ8`, `PQ32np`), too. Where codes are turned first (`OPQ…`, `PCA…`), distances differ
+in their last bits. What depends on the order or number of its codes (`HNSW32`) is as many indexes as there are shards.
 """
 
 from collections.abc import Iterable, Sequence
