@@ -19,6 +19,7 @@ from nndefense.models.predict import to_tensor
 
 LAYERS = ("conv_4_1", "conv_3_1-RMAC")
 SHARDS = ("0-120", "120-200")
+SPANS = [(shard,) for shard in SHARDS]
 QUERIES, BATCH, KEPT, K, COMPONENTS = 66, 25, 30, 9, 12
 MEAN, STD = [0.5] * 3, [0.25] * 3
 EXTRACT = {"pooled": '{"conv_4_1": 2}', "batch": BATCH, "skip_limit": 0.01}
@@ -96,9 +97,9 @@ def make_system(root):
         type="float32",
     )
     call("extract_features", **pool, **EXTRACT, **shard_files(root, "codes", second), pca=fitted)
-    extract_pack(root, "clean")
+    extract_packs(root, ["clean"], root)
     for layer in LAYERS:
-        retrieve(root, layer, "clean", root / f"predictions/{layer}.npz")
+        retrieve(root, layer, ["clean"], root)
     return root
 
 
@@ -114,50 +115,58 @@ def shard_files(root, kind, shard):
     }
 
 
-def extract_pack(root, name):
-    """Features of a pack of query sets."""
+def extract_packs(root, names, out):
+    """Features and softmax rows of packs of query sets."""
     call(
         "extract_queries",
         model=root / "models/net/model.json",
-        names=[name],
-        images=[root / f"attacks/{name}.npz"],
+        names=list(names),
+        images=[root / f"attacks/{name}.npz" for name in names],
         layers=list(LAYERS),
-        features=[root / f"features/{layer}/queries/{name}.npy" for layer in LAYERS],
-        store=[],
+        features=[out / f"features/{layer}/queries/{name}.npy" for name in names for layer in LAYERS],
+        store=[out / f"softmax/queries/{name}{end}.npy" for name in names for end in ("", ".weights")],
         **EXTRACT,
     )
 
 
-def retrieve(root, layer, name, predictions, weightings=("UW", "CBW-E", "CBW-D")):
-    """Answers to a pack by search and votes: every shard is a span of its own."""
-    lists = [root / f"neighbors/{layer}/{shard}/{name}.npz" for shard in SHARDS]
-    for shard, output in zip(SHARDS, lists, strict=True):
+def retrieve(root, layer, names, out, *, spans=SPANS, weightings=("UW", "CBW-E", "CBW-D")):
+    """Answers to packs by search and votes.
+
+    Args:
+        root: folder of the database. out: of the features, and of what is written.
+        layer: that searches.
+        names: of the packs.
+        spans: shards that are searched together.
+        weightings: of the votes.
+    """
+    lists = [out / f"neighbors/{layer}/{span[0]}/{name}.npz" for span in spans for name in names]
+    for place, span in enumerate(spans):
         call(
             "search_span",
-            queries=[root / f"features/{layer}/queries/{name}.npy"],
+            queries=[out / f"features/{layer}/queries/{name}.npy" for name in names],
             pca=root / f"pca/{layer}.npz",
-            shards=[root / f"codes/{layer}/{shard}.npy"],
-            skipped=[root / f"skipped/{layer}/{shard}.npy"],
-            stops=[int(shard.partition("-")[2])],
+            shards=[root / f"codes/{layer}/{shard}.npy" for shard in span],
+            skipped=[root / f"skipped/{layer}/{shard}.npy" for shard in span],
+            stops=[int(span[-1].partition("-")[2])],
             neighbors=KEPT,
             probes=1,
-            neighbors_files=[output],
+            neighbors_files=lists[place * len(names) : (place + 1) * len(names)],
         )
-    merged = root / f"neighbors/{layer}/merged/{name}.npz"
-    call("merge_neighbors", spans=lists, sizes=[200], neighbors=KEPT, output=[merged])
+    merged = [out / f"neighbors/{layer}/merged/{name}.npz" for name in names]
+    call("merge_neighbors", spans=lists, sizes=[200], neighbors=KEPT, output=merged)
     call(
         "vote",
-        names=[name],
-        queries=[root / f"attacks/{name}.npz"],
+        names=list(names),
+        queries=[root / f"attacks/{name}.npz" for name in names],
         pools=["Web"],
         sizes=[[200]],
-        neighbors=[merged],
+        neighbors=merged,
         **store_files(root),
         k=[K],
         weightings=list(weightings),
         combinations=["soft", "hard"],
         layer=layer,
-        predictions=[predictions],
+        predictions=[out / f"predictions/net/{layer}/{name}.npz" for name in names],
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from nndefense.cli import main
 from nndefense.core.files import read_arrays
-from tests.unit.deployed_case import BATCH, KEPT, LAYERS, K, call, describe, extract_pack, make_system, retrieve
+from tests.unit.deployed_case import BATCH, KEPT, LAYERS, K, call, describe, extract_packs, make_system, retrieve
 
 WORST = "raw01/adaptive-knn/worst/eps-0.02,0.06"
 COUNT, EPSILON = 24, 0.06
@@ -28,9 +28,11 @@ def make_run(root):
     describe_system(root, "crop_ensemble", options=CROPS)
     attack(root)
     for name in ("clean", WORST):
-        vote(root, name)
-        answer(root, "none", name)
-        answer(root, "crop_ensemble", name, **CROPS)
+        vote(root, [name], root)
+        answer(root, "none", [name], root)
+        answer(root, "crop_ensemble", [name], root, options=CROPS)
+        for system in (LAYERS[0], "none", "crop_ensemble"):
+            measure(root, system, name)
     call(
         "summarize_rows",
         predictions=[os.fspath(root / f"predictions/net/{LAYERS[0]}/{name}.npz") for name in ("clean", WORST)],
@@ -90,34 +92,31 @@ def attack(root):
     )
 
 
-def vote(root, name):
-    """The workflow's answers of the nearest neighbours to a pack, and their rows: search and votes by shards."""
-    layer = LAYERS[0]
-    extract_pack(root, name)
-    retrieve(root, layer, name, root / f"predictions/net/{layer}/{name}.npz", ("UW", "CBW-D"))
-    measure(root, layer, name)
+def vote(root, names, out, **options):
+    """The workflow's answers of the nearest neighbours to packs: search and votes by shards."""
+    extract_packs(root, names, out)
+    retrieve(root, LAYERS[0], names, out, weightings=("UW", "CBW-D"), **options)
 
 
-def answer(root, defense, name, **options):
-    """The workflow's answers of a defence without a database to a pack, and their rows."""
-    call(
-        "evaluate_defense",
-        model=root / "models/net/model.json",
-        names=[name],
-        queries=[root / f"attacks/{name}.npz"],
-        used=[[]],
-        defense=defense,
-        kind=defense,
-        options=json.dumps(options),
-        batch=BATCH,
-        seed=1,
-        predictions=[root / f"predictions/net/{defense}/{name}.npz"],
-        **NOTHING,
-    )
-    measure(root, defense, name)
+def answer(root, defense, names, out, *, options=None, **changes):
+    """The workflow's answers of a defence without a database to packs."""
+    arguments = {
+        "model": root / "models/net/model.json",
+        "names": list(names),
+        "queries": [root / f"attacks/{name}.npz" for name in names],
+        "used": [[] for _ in names],
+        "defense": defense,
+        "kind": defense,
+        "options": json.dumps(options or {}),
+        "batch": BATCH,
+        "seed": 1,
+        "predictions": [out / f"predictions/net/{defense}/{name}.npz" for name in names],
+    }
+    call("evaluate_defense", **NOTHING | arguments | changes)
 
 
 def measure(root, system, name):
+    """The rows of a pack."""
     call(
         "collect_rows",
         parts=[root / f"predictions/net/{system}/{name}.npz"],

@@ -1,5 +1,6 @@
 """Stored images put to the exact defence: rows as the workflow's own, foreign images, descriptions."""
 
+import json
 import os
 import re
 import shutil
@@ -17,8 +18,21 @@ from nndefense.core.errors import FileFault
 from nndefense.core.files import read_arrays, read_json, write_arrays, write_json
 from nndefense.evaluation.rows import COLUMNS, read_rows
 from nndefense.evaluation.systems import bind_system, read_system
-from tests.unit.deployed_case import LAYERS, MEAN, STD, K
-from tests.unit.rescore_case import COUNT, CROPS, EPSILON, VOTES, WORST, make_run, rescore, stored, submit
+from tests.unit.deployed_case import LAYERS, MEAN, SHARDS, STD, K, call, describe, store_files
+from tests.unit.rescore_case import (
+    COUNT,
+    CROPS,
+    EPSILON,
+    RETRIEVAL,
+    VOTES,
+    WORST,
+    answer,
+    make_run,
+    rescore,
+    stored,
+    submit,
+    vote,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CELL = "Web,200,net,conv_4_1,9,CBW-D,soft,knn,"
@@ -84,6 +98,86 @@ def test_a_run_is_named_and_may_be_moved(root, tmp_path, monkeypatch):
     assert main(["rescore", f"results/small/attacks/{WORST}.npz", "--run", "small", "--output", "rows.csv"]) == 0
     assert Path("rows.csv").read_text() == own_lines(root, LAYERS[0], WORST, CELL)
     assert main(["rescore", "mine.npz", "--run", "other"]) == 1
+
+
+# -- packs that jobs take together
+
+
+def test_packs_together_are_answered_as_each_alone(root, tmp_path):
+    names = [WORST, "clean"]
+    vote(root, names, tmp_path, spans=[SHARDS])
+    answer(root, "crop_ensemble", names, tmp_path, options=CROPS)
+    answer(root, "none", names, tmp_path)
+    found = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("predictions/**/*.npz"))
+    assert len(found) == 6
+    alike = [*found, *(Path(f"neighbors/{LAYERS[0]}/merged/{name}.npz") for name in names)]
+    alike += [Path(f"features/{layer}/queries/{name}.npy") for layer in LAYERS for name in names]
+    for path in alike:
+        assert (tmp_path / path).read_bytes() == (root / path).read_bytes(), path
+
+
+def test_each_pack_is_answered_from_the_files_that_it_needs(root, tmp_path):
+    """The bare network's answers to packs, of which the extraction has some."""
+    names = ["clean", WORST]
+    readers = {"answers": "nndefense.evaluation.context:read_answers"}
+    stored = [root / f"softmax/queries/{name}.npy" for name in names]
+    needs = {"roles": ["answers"] * 2, "files": stored, "readers": json.dumps(readers)}
+    for used in ([[0], []], [[0], [1]], [[], [1]]):
+        answer(root, "none", names, tmp_path, used=used, **needs)
+        for name in names:
+            found, own = (read_arrays(place / f"predictions/net/none/{name}.npz") for place in (tmp_path, root))
+            assert found.keys() == own.keys()
+            for one, values in own.items():
+                np.testing.assert_array_equal(found[one], values)
+
+
+def test_a_defence_is_bound_again_where_a_pack_needs_other_files(root, tmp_path):
+    other = describe(root, LAYERS[1], "other.json")
+    needs = {"readers": json.dumps(RETRIEVAL), "options": VOTES}
+    places = {"clean": root / "knn.json", WORST: other}
+    both = {"roles": ["retrieval"] * 2, "files": list(map(os.fspath, places.values())), "used": [[0], [1]]}
+    answer(root, "knn", places, tmp_path / "both", **both, **needs)
+    for name, place in places.items():
+        alone = {"roles": ["retrieval"], "files": [os.fspath(place)], "used": [[0]]}
+        answer(root, "knn", [name], tmp_path / "alone", **alone, **needs)
+        found, own = (tmp_path / one / f"predictions/net/knn/{name}.npz" for one in ("both", "alone"))
+        assert found.read_bytes() == own.read_bytes()
+    first = {"roles": ["retrieval"], "files": [os.fspath(root / "knn.json")], "used": [[0]]}
+    answer(root, "knn", [WORST], tmp_path / "alone", **first, **needs)
+    assert found.read_bytes() != own.read_bytes()
+
+
+def test_lists_of_several_pools_come_pool_by_pool(root, tmp_path):
+    """The first images as a pool of their own, whose lists are those of a span."""
+    layer, names = LAYERS[0], ["clean", WORST]
+    lists = {size: [root / f"neighbors/{layer}/{place}/{name}.npz" for name in names]
+             for size, place in ((120, SHARDS[0]), (200, "merged"))}  # fmt: skip
+
+    def voted(folder, sizes, names):
+        places = [lists[size][("clean", WORST).index(name)] for size in sizes for name in names]
+        call(
+            "vote",
+            names=names,
+            queries=[root / f"attacks/{name}.npz" for name in names],
+            pools=["Web"] * len(sizes),
+            sizes=[[size] for size in sizes],
+            neighbors=places,
+            **store_files(root),
+            k=[K],
+            weightings=["CBW-D"],
+            combinations=["soft"],
+            layer=layer,
+            predictions=[tmp_path / folder / f"{name}.npz" for name in names],
+        )
+        return [read_arrays(tmp_path / folder / f"{name}.npz") for name in names]
+
+    both = voted("both", [120, 200], names)
+    for name, found in zip(names, both, strict=True):
+        for size in (120, 200):
+            (own,) = voted("alone", [size], [name])
+            assert any(f"@Web/{size}/" in key for key in own)
+            for key, values in own.items():
+                np.testing.assert_array_equal(found[key], values)
 
 
 # -- somebody else's images

@@ -16,7 +16,7 @@ import pytest
 import nndefense
 from nndefense.attacks import ATTACKS
 from nndefense.core.devices import claim_device, visible_gpus
-from nndefense.core.fingerprint import LIBRARY, code_of, fingerprint, module_file, used_modules
+from nndefense.core.fingerprint import LIBRARY, Remembered, code_of, fingerprint, module_file, parsed, used_modules
 from nndefense.core.params import Params
 from nndefense.core.progress import Progress, blocks
 from nndefense.core.registry import Entry
@@ -54,6 +54,38 @@ def test_imports_are_followed_also_inside_of_functions():
     # It comes with the attack's name, and with it what it imports.
     assert "attacks/pgd.py" not in used
     assert not any(name.startswith(("report/", "config/")) for name in used)
+
+
+def test_what_was_parsed_is_remembered_by_content(tmp_path, monkeypatch):
+    code, memory = tmp_path / "code.py", tmp_path / "memory" / "facts.json"
+    code.write_text("import nndefense.core.files, os\nfrom nndefense.axes import shards\nx = 1\n")
+    first = Remembered(memory)
+    found = first.of(code)
+    assert found.names == ("nndefense.core.files", "os", "nndefense.axes", "nndefense.axes.shards")
+    first.save()
+    monkeypatch.setattr("nndefense.core.fingerprint.parsed", None)
+    assert Remembered(memory).of(code) == found
+    moved = tmp_path / "moved.py"
+    moved.write_bytes(code.read_bytes())
+    assert Remembered(memory).of(moved) == found
+    monkeypatch.undo()
+    code.write_text(code.read_text() + "y = 2\n")
+    assert Remembered(memory).of(code).code != found.code
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"a": 1}', b'{"a": ["b"]}', b"\xff", b"null"])
+def test_a_memory_that_cannot_be_used_is_none(tmp_path, content):
+    code, memory = tmp_path / "code.py", tmp_path / "facts.json"
+    code.write_text("x = 1\n")
+    memory.write_bytes(content)
+    damaged = Remembered(memory)
+    assert damaged.of(code) == parsed(code.read_bytes())
+    damaged.save()
+    assert Remembered(memory).facts == damaged.facts
+    # Nor can it be written below a file.
+    elsewhere = Remembered(memory / "facts.json")
+    assert elsewhere.of(code) == damaged.of(code)
+    elsewhere.save()
 
 
 def test_comments_docstrings_and_formatting_are_no_code(tmp_path):

@@ -134,17 +134,17 @@ def test_scripts_from_features_to_neighbours(tmp_path):
         call("encode_features", features=[tmp_path / f"{start}.npy"], pca=[pca], codes=[output], type="float16")
         assert read_array(output)[0].shape == (stop - start, 3)
         assert read_array(output)[0].dtype == np.uint8
-    call(
-        "search_span",
-        queries=[tmp_path / "queries.npy"],
-        pca=pca,
-        shards=codes,
-        skipped=[tmp_path / f"{start}.skipped.npy" for start, _ in shards],
-        stops=[60, 100],
-        neighbors=10,
-        probes=1,
-        neighbors_files=[tmp_path / "lists.npz"],
-    )
+    search = {
+        "queries": [tmp_path / "queries.npy"],
+        "pca": pca,
+        "shards": codes,
+        "skipped": [tmp_path / f"{start}.skipped.npy" for start, _ in shards],
+        "stops": [60, 100],
+        "neighbors": 10,
+        "probes": 1,
+        "neighbors_files": [tmp_path / "lists.npz"],
+    }
+    call("search_span", **search)
     lists = read_lists(tmp_path / "lists.npz", [100])
     ids, distances = lists["ids"][0, 0], lists["distances"][0, 0]
     fitted, _ = read_pca(pca)
@@ -155,3 +155,11 @@ def test_scripts_from_features_to_neighbours(tmp_path):
     np.testing.assert_array_equal(distances[asked], expected_distances[asked])
     assert (ids[~asked] == -1).all()
     assert np.isinf(distances[~asked]).all()
+    for name, value in (("model", "n"), ("layer", "conv_3_1-RMAC")):
+        facts = about | {name: value, "sets": ["clean"], "start": 0, "stop": 12, "skipped": []}
+        write_array(tmp_path / "others.npy", queries, facts)
+        with pytest.raises(FileFault, match=rf"others.npy: has {name} {value}, the database {about[name]}; delete it"):
+            call("search_span", **search | {"queries": [tmp_path / "others.npy"]})
+    call("fit_pca", **first, components=16, samples=60, seed=1, output=tmp_path / "other.npz")
+    with pytest.raises(FileFault, match=r"0.codes.npy: was made with pca \w+, expected \w+; delete it"):
+        call("search_span", **search | {"pca": tmp_path / "other.npz"})

@@ -16,7 +16,7 @@ from nndefense.features.bits import pack_signs
 from nndefense.retrieval.soft_votes import soft_votes
 from nndefense.retrieval.votes import keep_winner, vote, vote_shares
 from nndefense.retrieval.weights import stored_weights
-from tests.unit.deployed_case import BATCH, LAYERS, QUERIES, K, describe, make_system, query_images
+from tests.unit.deployed_case import BATCH, LAYERS, QUERIES, K, approximate, describe, make_system, query_images
 
 ROWS = torch.arange(QUERIES)
 
@@ -52,11 +52,23 @@ def test_neighbors_are_those_of_the_workflow_to_the_id(root, layer):
 def test_classes_are_those_of_the_workflow(root, layer, weighting, combination):
     images, _ = query_images(root)
     bound = bound_of(root, layer, weighting=weighting, combination=combination)
-    expected = read_arrays(root / f"predictions/{layer}.npz")[f"clean@Web/200/{K}/{weighting}/{combination}"]
+    expected = read_arrays(root / f"predictions/net/{layer}/clean.npz")[f"clean@Web/200/{K}/{weighting}/{combination}"]
     found = answers_in_batches(bound, images.numpy(), np.arange(QUERIES), seed=0, batch=BATCH)
     np.testing.assert_array_equal(found.argmax(1), expected)
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-6)
     assert len(set(expected.tolist())) > 3
+
+
+def test_an_index_that_visits_every_list_answers_as_all_codes_do(root):
+    images, _ = query_images(root)
+    index = approximate(root)
+    exact = bound_of(root, LAYERS[0]).neighbors(images)
+    found = bound_of(root, LAYERS[0], index=index, probes=4).neighbors(images)
+    np.testing.assert_array_equal(found.ids, exact.ids)
+    np.testing.assert_allclose(found.distances, exact.distances, rtol=1e-4, atol=1e-3)
+    fewer = bound_of(root, LAYERS[0], index=index).neighbors(images)
+    assert (fewer.ids != exact.ids).any()
+    assert fewer.ids[3, 0] == 150
 
 
 def test_bytes_and_floats_are_the_same_image(root):

@@ -8,7 +8,7 @@ import yaml
 
 from nndefense.axes.queries import Pack
 from nndefense.config import load_config
-from nndefense.core.errors import FileFault
+from nndefense.core.errors import ConfigError, FileFault
 from nndefense.core.files import read_arrays, write_arrays
 from nndefense.flow.index_report import EXACT, measured_file, measured_indexes, measured_packs
 from nndefense.report.figures.fig_index import draw_indexes
@@ -196,7 +196,8 @@ def test_attacks_in_other_boxes_leave_clean_images():
 
 def test_bits_have_no_report():
     raw = changed(with_report({"factory": "SQ8"}), ("features",), {"layers": ["conv_4_1-RMAC"]})
-    assert measured_indexes(load_config(changed(raw, ("base", "features"), "conv_4_1-RMAC"))) == []
+    with pytest.raises(ConfigError, match=r"index\.report: base\.features is compared by bits"):
+        load_config(changed(raw, ("base", "features"), "conv_4_1-RMAC"))
 
 
 def test_the_preset_compares_indexes():

@@ -8,16 +8,16 @@ clean images are a batch, too: attackers need their neighbours before there is a
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nndefense.axes.ball import LINF
 from nndefense.axes.cells import NO_DEFENSE
 from nndefense.axes.numbers import number_text
-from nndefense.axes.queries import WORST, Pack
+from nndefense.axes.queries import CLEAN, WORST, Pack
 from nndefense.axes.threat import ADAPTIVE
 from nndefense.config import Config
 from nndefense.flow.databases import databases_of
-from nndefense.flow.queries import base_ball, defense_packs, neighbor_packs, undefended_packs
+from nndefense.flow.queries import base_ball, defense_packs, neighbor_packs, unaware_packs, undefended_packs
 
 Key = tuple[str, ...]
 
@@ -46,9 +46,19 @@ def batches(config: Config, packs: Iterable[Pack]) -> list[Batch]:
 
 
 def searched_batches(config: Config) -> list[Batch]:
-    """Batches of everything that is put through the target, with the layers that search them."""
-    layers = {layer: neighbor_packs(config, layer) for layer in config.features.names}
-    return _by_system(config, layers)
+    """Batches of everything that is put through the target, with the layers that search them; each pack is in one.
+
+    What only the base layer searches stands apart, also where it is attacked together with what all layers do.
+    """
+    base, layers = config.base.features, tuple(config.features.names)
+    shared = [CLEAN, *unaware_packs(config)]
+    found = [replace(one, systems=layers) for one in batches(config, shared)]
+    words = {one.word for one in found}
+    own = batches(config, [pack for pack in neighbor_packs(config, base) if pack not in shared])
+    for one in own:
+        word = f"{one.word}_own" if one.word in words else one.word
+        found.append(Batch(word, one.packs, (base,)))
+    return found
 
 
 def answered_batches(config: Config) -> list[Batch]:
@@ -77,8 +87,14 @@ def _key(config: Config, pack: Pack) -> Key:
     if pack.ball is None:
         return (str(pack),)
     ball = "" if pack.ball == base_ball(config) else str(pack.ball)
-    group = next((one for one in config.attacks.together if pack.attack in one), [pack.attack])
-    return group[0], ball, _budgets(config, pack), _database(config, pack)
+    return _group(config, pack), ball, _budgets(config, pack), _database(config, pack)
+
+
+def _group(config: Config, pack: Pack) -> str:
+    """The first of the attacks that share jobs; one that stands alone does so in each section."""
+    attacks, own = config.attacks, pack.attack
+    through = f"{own}_through" if pack.threat.box == ADAPTIVE and own in attacks.methods else own
+    return next((one[0] for one in attacks.together if own in one), through)
 
 
 def _budgets(config: Config, pack: Pack) -> str:

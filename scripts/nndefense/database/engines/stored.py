@@ -8,7 +8,7 @@ import numpy as np
 
 from nndefense.core.blocks import read_blocks
 from nndefense.core.errors import FileFault
-from nndefense.core.files import read_array, read_seal, read_sealed
+from nndefense.core.files import fault, read_array, read_seal, read_sealed
 from nndefense.database.engines.base import Engine
 from nndefense.database.engines.binary import Binary
 from nndefense.database.engines.exact import Exact
@@ -62,7 +62,10 @@ class Span:
     @property
     def bits(self) -> bool:
         """Whether codes are packed bits."""
-        return np.load(self.paths[0], mmap_mode="r").dtype == np.uint8
+        try:
+            return np.load(self.paths[0], mmap_mode="r", allow_pickle=False).dtype == np.uint8
+        except ValueError as error:
+            raise fault(self.paths[0], f"is not a plain array ({error})") from error
 
     def skipped(self) -> Iterator[np.ndarray]:
         """Rows of the pool without a code, shard by shard."""
