@@ -9,7 +9,7 @@ FAISS := $(if $(shell command -v nvidia-smi 2>/dev/null),gpu,cpu)
 GPUS ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,0)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow lint format docs verify clean
+.PHONY: demo test test-slow test-cluster lint format docs verify clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.workflow
@@ -24,6 +24,10 @@ test: lint
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -q --durations=20 -m slow
+
+# A Slurm of one node, which is started for it; says what is missing where it cannot. Slurm's plugin goes into $(VENV).
+test-cluster: $(VENV)/.cluster
+	$(BIN)/python -m pytest tests/cluster -q -rs --durations=10
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -49,6 +53,10 @@ $(VENV)/.workflow: $(VENV)/.python pyproject.toml requirements.lock
 
 $(VENV)/.test: $(VENV)/.workflow
 	$(PIP) --constraint requirements.lock --editable '.[workflow,$(FAISS),test]'
+	touch $@
+
+$(VENV)/.cluster: $(VENV)/.test
+	$(PIP) --constraint requirements.lock --editable '.[workflow,$(FAISS),test,cluster]'
 	touch $@
 
 docs: $(VENV)/.workflow

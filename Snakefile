@@ -11,6 +11,7 @@ if "dataset" not in config:
 
 
 include: "rules/common.smk"
+include: "rules/cluster.smk"
 include: "rules/inputs.smk"
 include: "rules/jobs.smk"
 include: "rules/database_jobs.smk"

@@ -23,9 +23,9 @@ import faiss
 import numpy as np
 
 from nndefense.core.blocks import read_blocks
-from nndefense.core.files import read_array, stream_array, write_arrays, write_sealed
+from nndefense.core.files import read_array, read_sealed, stream_array, write_arrays, write_sealed
 from nndefense.database.engines.exact import Exact
-from nndefense.database.index import build_index, index_to_bytes, open_index, search
+from nndefense.database.index import build_index, index_from_bytes, index_to_bytes, search
 
 FLOOR = "streamed, one pass"
 # As shares of all rows: the sizes of a database ladder.
@@ -114,8 +114,8 @@ def ladder(options: argparse.Namespace, queries: list[np.ndarray]) -> np.ndarray
 def opened(options: argparse.Namespace, queries: list[np.ndarray]) -> np.ndarray:
     found = []
     for one in queries:
-        index, rows = open_index(Path(options.folder, "codes.faiss"))
-        found.append(search(index, one, options.neighbors, ids=rows)[0])
+        index = index_from_bytes(read_sealed(Path(options.folder, "codes.faiss"))[0])
+        found.append(search(index, one, options.neighbors)[0])
     return np.stack(found)
 
 

@@ -16,12 +16,12 @@ def store_files(place, *more):
     return [f"<results>/softmax/{place}{end}.npy" for end in ("", ".weights", *(f".{one}" for one in more))]
 
 
-# Passes over a pool, of the layers that are evaluated on it.
+# Passes over a pool, of the layers that are evaluated on it; the first one always, as it gives the softmax rows, too.
 POOL_PASSES = [
     (number, pool, own)
     for number, layers in enumerate(PASSES)
     for pool in CONFIG.pools
-    if (own := [layer for layer in layers if pool in pools_of(CONFIG, layer)])
+    if (own := [layer for layer in layers if pool in pools_of(CONFIG, layer)] or ([] if number else layers[:1]))
 ]
 
 

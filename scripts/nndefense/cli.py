@@ -11,6 +11,7 @@ from nndefense.core.errors import FileFault, NNDefenseError
 # Name -> module with `add_arguments(parser)` and `main(arguments)`, which returns the exit code.
 COMMANDS = {
     "certify": "nndefense.commands.certify",
+    "plan": "nndefense.commands.plan",
     "predict": "nndefense.commands.predict",
     "rescore": "nndefense.commands.rescore",
 }

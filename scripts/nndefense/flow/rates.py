@@ -23,8 +23,10 @@ class StartUps(Section):
     """Jobs by what they import."""
 
     numpy: StartUp = Field(description="NumPy, as votes and merges do.")
-    faiss: StartUp = Field(description="FAISS, too, as searches do.")
-    torch: StartUp = Field(description="PyTorch, as what runs a network does.")
+    scipy: StartUp = Field(description="SciPy, too, as what fits PCAs and applies them does.")
+    tables: StartUp = Field(description="pyarrow, too, as what lists and reads image sets does.")
+    faiss: StartUp = Field(description="NumPy and FAISS, as searches do.")
+    torch: StartUp = Field(description="PyTorch, and a first pass of a network.")
 
 
 class ImageRates(Section):
