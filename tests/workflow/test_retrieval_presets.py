@@ -36,7 +36,7 @@ class Preset(Project):
         self.config = load_config(raw | {"data": str(self.data)})
         self.sets = {key: open_options(one.model_dump()) for key, one in self.config.images.items()}
         for one in self.sets.values():
-            for number, path in enumerate(one.paths):
+            for number, path in enumerate(one.manifest()["source"]):
                 put(one.root / path, 20 * number % 200)
 
     def command(self, *arguments: str, **options: object) -> list[str]:
@@ -77,7 +77,7 @@ def test_it_is_searched_among_classes_that_the_embedding_has_not_seen(preset: Pr
     recipe = preset.config.models[embedding.model].train
     seen, searched = preset.sets[recipe.images], preset.sets[task.gallery]
     assert not set(seen.manifest()["label"]) & set(searched.manifest()["label"])
-    assert not set(seen.paths) & set(searched.paths)
+    assert not set(seen.manifest()["source"]) & set(searched.manifest()["source"])
     assert (recipe.method, recipe.dimensions, recipe.loss, recipe.sigma) == ("metric_learning", 128, "margin", 0.25)
     assert preset.config.models[recipe.initial].pretrained == "IMAGENET1K_V2"
 
@@ -85,7 +85,7 @@ def test_it_is_searched_among_classes_that_the_embedding_has_not_seen(preset: Pr
 def test_the_target_is_trained_and_tested_on_other_images_of_the_same_classes(preset: Preset) -> None:
     config = preset.config
     trained, tested = (preset.sets[name] for name in (config.models[config.target].train.images, config.queries.images))
-    assert not set(trained.paths) & set(tested.paths)
+    assert not set(trained.manifest()["source"]) & set(tested.manifest()["source"])
     assert trained.class_names == tested.class_names
     assert set(tested.manifest()["label"]) <= set(range(config.classes))
     assert {name for pool in config.pools.values() for name in pool.images} == {config.models["resnet50"].train.images}

@@ -174,7 +174,8 @@ def encode_jobs(at: Estimate) -> Iterator[Job]:
     """Features that were kept, to codes."""
     config, start = at.config, at.started("scipy")
     for _, pool, own in pool_passes(config):
-        for first, stop in used_shards(config, pool, own) if own else []:
+        wanted = any(pool in pools_of(config, layer) for layer in own)
+        for first, stop in used_shards(config, pool, own) if wanted else []:
             if not is_kept(config, (first, stop)):
                 continue
             rows, side = stop - first, at.pool_side(pool)
