@@ -1,8 +1,8 @@
 """Search of a database in one pass over its codes against an index opened for every query set: CPU time and memory.
 
 The floor is the streamed pass: half-precision codes are read block by block, with their digest running along, and all
-query sets take each block in turn. Against it stand the way of `search_shard.py`, which verifies, reads and
-deserialises a Flat index for every query set, and the streamed pass that keeps a snapshot for each of six sizes. Every
+query sets take each block in turn. Against it stand the way of earlier versions, which verify, read and
+deserialise a Flat index for every query set, and the streamed pass that keeps a snapshot for each of six sizes. Every
 contender runs in a process of its own, which gives its CPU time and the peak of its resident memory; contenders take
 turns within a repeat, and ratios are those within repeats. The share of places with the same id is compared, too.
 

@@ -24,8 +24,10 @@ from nndefense.flow.batches import answered_batches, searched_batches
 from nndefense.flow.databases import (
     attacker_lists,
     attacker_shards,
+    is_indexed,
     kept_shards,
     neighbors_place,
+    pool_passes,
     pools_of,
     shards_of,
     shards_within,
@@ -63,6 +65,7 @@ ENVIRONMENT = f"../envs/{CONFIG.environment}.yaml"
 PASSES = CONFIG.features.passes
 SEARCHED, ANSWERED = searched_batches(CONFIG), answered_batches(CONFIG)
 KEPT_SHARDS, CODED_SHARDS = kept_shards(CONFIG)
+POOL_PASSES = pool_passes(CONFIG)
 ARCHITECTURES = architecture_targets(CONFIG, *used_models(CONFIG))
 
 

@@ -1,9 +1,6 @@
 """Inputs and parameters of the rules of the database: features, codes, searches and votes."""
 
-from nndefense.features.names import is_rmac
 from nndefense.flow.resources import index_memory, search_memory
-
-EXACT = "Flat"
 
 
 def pass_word(number):
@@ -14,15 +11,6 @@ def pass_word(number):
 def store_files(place, *more):
     """Files of softmax rows and of their confidence weights, and others beside them."""
     return [f"<results>/softmax/{place}{end}.npy" for end in ("", ".weights", *(f".{one}" for one in more))]
-
-
-# Passes over a pool, of the layers that are evaluated on it; the first one always, as it gives the softmax rows, too.
-POOL_PASSES = [
-    (number, pool, own)
-    for number, layers in enumerate(PASSES)
-    for pool in CONFIG.pools
-    if (own := [layer for layer in layers if pool in pools_of(CONFIG, layer)] or ([] if number else layers[:1]))
-]
 
 
 def shard_inputs(pool="{pool}"):
@@ -44,11 +32,6 @@ def sample_files(kind):
     ]
 
 
-def indexed(layer):
-    """Whether a layer is searched by an approximate index; bits never are."""
-    return CONFIG.index.factory != EXACT and not is_rmac(layer)
-
-
 def span_files(name):
     """Files of the shards of a span; name: with wildcards, and {shard}."""
     return lambda wildcards: [
@@ -60,9 +43,9 @@ def span_files(name):
 def searched_files(wildcards):
     """What a search of a span reads: codes, or indexes of an approximate search."""
     approximate = "index/{model}/{layer}/{pool}/{shard}.faiss"
-    return span_files(approximate if indexed(wildcards.layer) else "codes/{model}/{layer}/{pool}/{shard}.npy")(
-        wildcards
-    )
+    return span_files(
+        approximate if is_indexed(CONFIG, wildcards.layer) else "codes/{model}/{layer}/{pool}/{shard}.npy"
+    )(wildcards)
 
 
 def listed_neighbors(packs):
@@ -101,7 +84,7 @@ def search_job(wildcards):
     return job(
         "search_span",
         neighbors=CONFIG.index.neighbors,
-        probes=CONFIG.index.probes if indexed(wildcards.layer) else None,
+        probes=CONFIG.index.probes if is_indexed(CONFIG, wildcards.layer) else None,
         stops=stops_within(CONFIG, wildcards.pool, wildcards.span),
     )
 

@@ -63,7 +63,7 @@ def deployed_shards(shards):
         "confidences": "<results>/softmax/{model}/{pool}/{shard}.weights.npy",
         "checks": "<results>/softmax/{model}/{pool}/{shard}.checks.npy",
     }
-    if indexed(CONFIG.base.features):
+    if is_indexed(CONFIG, CONFIG.base.features):
         parts["index"] = "<results>/index/{model}/{layer}/{pool}/{shard}.faiss"
     found = {name: [path.format(shard=shard, **places) for shard in shards] for name, path in parts.items()}
     return (

@@ -38,11 +38,8 @@ def merge(paths: list[str], sizes: list[int], k: int) -> dict[str, np.ndarray]:
 def main(arguments: argparse.Namespace, job: Job) -> None:
     packs = len(arguments.output)
     for number, output in enumerate(arguments.output):
-        merged = merge(arguments.spans[number::packs], arguments.sizes, arguments.neighbors)
-        write_arrays(output, **merged)
-        for size, nearest in zip(arguments.sizes, merged["distances"][0, :, :, 0], strict=True):
-            copies = int((nearest <= 1e-6).sum())
-            job.say(f"N = {size:,}: {copies} of {len(nearest):,} queries have a database image at distance 0")
+        write_arrays(output, **merge(arguments.spans[number::packs], arguments.sizes, arguments.neighbors))
+    job.say(f"{packs} packs of {len(arguments.spans) // packs} spans, {len(arguments.sizes)} sizes")
 
 
 if __name__ == "__main__":

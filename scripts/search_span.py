@@ -36,9 +36,12 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
         lists = [[found[stop][number] for stop in arguments.stops] for number in range(own.start, own.stop)]
         ids, distances = (np.array([[one[part] for one in stops] for stops in lists]) for part in (0, 1))
         write_arrays(output, stops=np.array(arguments.stops), ids=ids, distances=distances)
-        for (name, codes), one in zip(pack, ids, strict=True):
-            unusable = int((~np.isfinite(codes).all(axis=1)).sum())
-            job.say(f"{name}: {int((one[-1] < 0).sum()):,} places empty, {unusable} unusable queries")
+        for (name, codes), nearest, apart in zip(pack, ids[:, -1], distances[:, -1], strict=True):
+            unusable, copies = int((~np.isfinite(codes).all(axis=1)).sum()), int((apart[:, 0] <= 1e-6).sum())
+            job.say(
+                f"{name}: {copies:,} of {len(codes):,} queries have a database image at distance 0, "
+                f"{int((nearest < 0).sum()):,} places empty, {unusable} unusable queries"
+            )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from nndefense.core.blocks import read_blocks
 from nndefense.core.errors import ConfigError, FileFault, InputError
 from nndefense.core.files import write_array
-from nndefense.database.engines import ENGINES
 from nndefense.database.engines.base import Engine
 from nndefense.database.engines.binary import Binary
 from nndefense.database.engines.exact import Exact
@@ -321,8 +320,7 @@ def test_training_faults_are_named():
 
 def engines():
     trained = train(normal(300, 8), "IVF4,Flat")
-    options = {"trained": {"trained": trained, "probes": 2}}
-    return [entry.load()(**options.get(name, {})) for name, entry in ENGINES.items()] + [EXACT[1]]
+    return [*EXACT, Binary(), Trained(trained=trained, probes=2)]
 
 
 def test_every_engine_says_what_does_not_fit():

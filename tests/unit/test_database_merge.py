@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nndefense.core.errors import InputError
-from nndefense.database.merge import merge_ladder, merge_neighbors
+from nndefense.database.merge import merge_neighbors
 
 
 def nearest(distances, ids, k):
@@ -42,24 +42,9 @@ def test_merging_in_any_order_equals_brute_force_over_the_union(database):
     for merged in (
         merge_neighbors(lists, k),
         merge_neighbors(shuffled, k),
-        list(merge_ladder(shuffled, k))[-1],
     ):
         np.testing.assert_array_equal(merged[0], expected_ids)
         np.testing.assert_array_equal(merged[1], expected_distances)
-
-
-@settings(max_examples=40, deadline=None)
-@given(databases())
-def test_the_ladder_gives_every_prefix(database):
-    _, edges, distances, k = database
-    ids = np.arange(edges[-1])
-    lists = [nearest(distances[:, a:b], ids[a:b], k) for a, b in pairwise(edges)]
-    rungs = list(merge_ladder(lists, k))
-    assert len(rungs) == len(lists)
-    for stop, merged in zip(edges[1:], rungs, strict=True):
-        expected = nearest(distances[:, :stop], ids[:stop], k)
-        np.testing.assert_array_equal(merged[0], expected[0])
-        np.testing.assert_array_equal(merged[1], expected[1])
 
 
 def test_missing_places_come_last_whatever_their_distance():

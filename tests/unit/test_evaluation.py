@@ -105,6 +105,8 @@ def test_answers_of_many_files_are_of_the_same_images(tmp_path):
 
 def test_places_of_files():
     assert place_of(f"r/net/conv_4_1/{PACK}.npz", "r/net") == ("conv_4_1", PACK)
+    stored = f".snakemake/storage/fs/volume/r/net/conv_4_1/{PACK}.npz"
+    assert place_of(stored, "r/net") == ("conv_4_1", PACK)
     assert place_of("r/net/none/clean.csv", "r/net") == ("none", CLEAN)
     with pytest.raises(InputError, match="is not r/net/LAYER/QUERIES"):
         place_of("elsewhere/none/clean.npz", "r/net")

@@ -10,7 +10,7 @@ from nndefense.axes.queries import Pack
 from nndefense.config import load_config
 from nndefense.core.errors import ConfigError, FileFault
 from nndefense.core.files import read_arrays, write_arrays
-from nndefense.flow.index_report import EXACT, measured_file, measured_indexes, measured_packs
+from nndefense.flow.index_report import EXACT_SEARCH, measured_file, measured_indexes, measured_packs
 from nndefense.report.figures.fig_index import draw_indexes
 from nndefense.report.indexes import COLUMNS, TIMES, read_indexes, sentences, verdict
 from nndefense.report.pieces import existing, load_piece
@@ -182,7 +182,7 @@ def test_the_report_exists_where_it_is_asked_for():
     assert {"index_report", "fig_index"} <= {one.name for one in existing(config)}
     assert not {"index_report", "fig_index"} & {one.name for one in existing(load_config(SMALL))}
     assert piece.files(config) == {
-        "measured": [measured_file(config, EXACT), measured_file(config, config.index.report[0])]
+        "measured": [measured_file(config, EXACT_SEARCH), measured_file(config, config.index.report[0])]
     }
     params = piece.params(config)
     assert {**PARAMS, **params}.keys() == PARAMS.keys()

@@ -142,11 +142,6 @@ class Linf(Packed):
         description="Some of `defenses`. The target without defence is the baseline; its adversarial images are tried "
         "on them (transfer), and they are attacked themselves.",
     )
-    keep: bool = Field(
-        True,
-        description="Keep the attacked images (float32; per network, every attack at every budget). If false they are "
-        "deleted once classified.",
-    )
 
 
 class Attacks(Packed):

@@ -33,7 +33,7 @@ class Remembered:
     """
 
     def __init__(self, file: Path) -> None:
-        self.file, self.added = file, False
+        self.file, self.added, self.used = file, False, {}
         try:
             stored = json.loads(file.read_bytes())
             self.facts = {key: Facts(code, tuple(names)) for key, (code, names) in stored.items()}
@@ -46,17 +46,21 @@ class Remembered:
         key = hashlib.sha256(content).hexdigest()
         if key not in self.facts:
             self.facts[key], self.added = parsed(content), True
+        self.used[key] = self.facts[key]
         return self.facts[key]
 
     def save(self) -> None:
-        """Write down what was added; several processes may do so at once."""
+        """Write down what was asked for, where some of it is new: earlier states of files are forgotten.
+
+        Several processes may do so at once.
+        """
         if not self.added:
             return
         self.added = False
         with contextlib.suppress(OSError):
             self.file.parent.mkdir(exist_ok=True)
             temporary = self.file.with_suffix(f".{os.getpid()}")
-            temporary.write_text(json.dumps(self.facts))
+            temporary.write_text(json.dumps(self.used))
             os.replace(temporary, self.file)
 
 

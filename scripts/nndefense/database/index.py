@@ -46,16 +46,21 @@ def build_index(codes: np.ndarray, factory: str = "Flat") -> Index:
         return index
     if len(bad := np.flatnonzero(~np.isfinite(codes).all(axis=1))):
         raise InputError(f"codes hold NaN or infinity in {len(bad)} rows")
+    index = train_index(codes, factory)
+    index.add(codes)
+    return index
+
+
+def train_index(sample: np.ndarray, factory: str) -> faiss.Index:
+    """An index without codes, trained on a sample (n, d) float32, finite; errors as of `build_index`."""
     try:
-        index = faiss.index_factory(codes.shape[1], factory, faiss.METRIC_L2)
+        index = faiss.index_factory(sample.shape[1], factory, faiss.METRIC_L2)
     except RuntimeError as error:
-        raise ConfigError(f"index factory {factory!r} is not understood by FAISS for d={codes.shape[1]}") from error
+        raise ConfigError(f"index factory {factory!r} is not understood by FAISS for d={sample.shape[1]}") from error
     try:
-        if not index.is_trained:
-            index.train(codes)
-        index.add(codes)
+        index.train(np.ascontiguousarray(sample))
     except RuntimeError as error:
-        raise InputError(f"index {factory!r} cannot be trained on {len(codes)} codes") from error
+        raise InputError(f"index {factory!r} cannot be trained on {len(sample)} codes") from error
     return index
 
 

@@ -1,6 +1,6 @@
 """Merge the neighbour lists of shards into those of their union. NumPy only."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -43,16 +43,3 @@ def merge_neighbors(lists: Sequence[Neighbors], k: int) -> Neighbors:
     ids[ids == np.iinfo(np.int64).max] = -1
     short = ((0, 0), (0, max(0, k - ids.shape[1])))
     return np.pad(ids, short, constant_values=-1), np.pad(distances, short, constant_values=np.inf)
-
-
-def merge_ladder(lists: Iterable[Neighbors], k: int) -> Iterator[Neighbors]:
-    """Yields the merged list after each shard: the neighbours in every database of the N ladder.
-
-    Args:
-        lists: one pair per shard in the ladder's order, as for `merge_neighbors`; only one merged list is held.
-        k: places of the merged lists.
-    """
-    merged = None
-    for shard in lists:
-        merged = merge_neighbors([shard] if merged is None else [merged, shard], k)
-        yield merged

@@ -79,8 +79,10 @@ def place_of(path: str | Path, root: str | Path) -> tuple[str, Pack]:
 
     Raises InputError for another path, ConfigError for a name that is no pack.
     """
-    file = Path(path)
-    parts = file.relative_to(root).parts if file.is_relative_to(root) else ()
+    file, inner = Path(path), Path(root).parts
+    # Copies of a storage provider lie in a folder of their own, by the same place.
+    starts = [at for at in range(len(file.parts)) if file.parts[at : at + len(inner)] == inner]
+    parts = file.parts[starts[-1] + len(inner) :] if starts else ()
     if len(parts) < 2:
         raise InputError(f"{path}: is not {root}/LAYER/QUERIES{file.suffix}")
     return parts[0], Pack.parse("/".join(parts[1:]).removesuffix(file.suffix))

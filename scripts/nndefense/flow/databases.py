@@ -1,10 +1,12 @@
 """Pools and their shards, as a configuration cuts them."""
 
 from nndefense.axes.databases import Databases
-from nndefense.axes.shards import parse_shard_name, shard_name
+from nndefense.axes.shards import Shard, parse_shard_name, shard_name
 from nndefense.axes.threat import AttackDatabase
 from nndefense.config import Config
 from nndefense.config.base import flat
+from nndefense.database.engines import EXACT
+from nndefense.features.names import is_rmac
 
 
 def databases_of(config: Config, pool: str) -> Databases:
@@ -27,11 +29,35 @@ def shards_of(config: Config, pool: str, rows: int | None = None) -> list[str]:
     return [shard_name(one) for one in databases_of(config, pool).shards if rows is None or one[0] < rows]
 
 
+def is_kept(config: Config, shard: Shard) -> bool:
+    """Whether features of a shard go to the disk: for the PCA, or because the configuration keeps them."""
+    return config.features.keep or shard[0] < config.features.pca_samples
+
+
 def kept_shards(config: Config) -> tuple[list[str], list[str]]:
-    """Names of the shards whose features go to the disk (for the PCA, or because they are kept), and of the others."""
+    """Names of the shards whose features go to the disk, and of the others."""
     every = dict.fromkeys(one for pool in config.pools for one in databases_of(config, pool).every)
-    kept = [one for one in every if config.features.keep or one[0] < config.features.pca_samples]
-    return list(map(shard_name, kept)), [shard_name(one) for one in every if one not in kept]
+    kept, others = ([shard_name(one) for one in every if is_kept(config, one) == wanted] for wanted in (True, False))
+    return kept, others
+
+
+def is_indexed(config: Config, layer: str) -> bool:
+    """Whether a layer is searched by an approximate index; bits never are."""
+    return config.index.factory != EXACT and not is_rmac(layer)
+
+
+def pool_passes(config: Config) -> list[tuple[int, str, list[str]]]:
+    """Passes over a pool: number of the entry of `features.layers`, pool, those of its layers that are evaluated on it.
+
+    The first entry's pass gives the softmax rows, so every pool has it, with its first layer where none is evaluated.
+    """
+    passes = config.features.passes
+    every = [
+        (number, pool, [layer for layer in layers if pool in pools_of(config, layer)])
+        for number, layers in enumerate(passes)
+        for pool in config.pools
+    ]
+    return [(number, pool, own or passes[0][:1]) for number, pool, own in every if own or number == 0]
 
 
 def shards_within(config: Config, pool: str, span: str) -> list[str]:

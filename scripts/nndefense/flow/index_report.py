@@ -4,18 +4,19 @@ from nndefense.axes.queries import CLEAN, Pack
 from nndefense.axes.threat import GRAY
 from nndefense.config import Config
 from nndefense.config.sections import MeasuredIndex
+from nndefense.database.engines import EXACT
 from nndefense.features.names import is_rmac
 from nndefense.flow.queries import base_ball
 from nndefense.flow.resources import BARE, CELL_ROWS, MB, rounded
 
-EXACT = MeasuredIndex(factory="Flat")
+EXACT_SEARCH = MeasuredIndex(factory=EXACT)
 
 
 def measured_indexes(config: Config) -> list[MeasuredIndex]:
     """Indexes that are compared, the exact search first; none without a report, or where codes are bits."""
     if not config.index.report or is_rmac(config.base.features):
         return []
-    return [EXACT, *(one for one in config.index.report if one != EXACT)]
+    return [EXACT_SEARCH, *(one for one in config.index.report if one != EXACT_SEARCH)]
 
 
 def measured_packs(config: Config) -> list[Pack]:

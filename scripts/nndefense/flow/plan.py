@@ -8,13 +8,13 @@ from nndefense.config import Config
 from nndefense.features.names import is_rmac
 from nndefense.flow.batches import searched_batches
 from nndefense.flow.costs import Job, Stage, stages_of, together
-from nndefense.flow.databases import pools_of, span_names
+from nndefense.flow.databases import is_indexed, pools_of, span_names
 from nndefense.flow.estimate import Estimate, Facts
 from nndefense.flow.plan_answers import query_jobs, vote_jobs
 from nndefense.flow.plan_attacks import attack_jobs, clean_jobs
 from nndefense.flow.plan_databases import encode_jobs, extraction_jobs, list_jobs, pca_jobs, pool_jobs
 from nndefense.flow.plan_others import asked_sets, other_jobs
-from nndefense.flow.plan_searches import asked_queries, index_jobs, is_indexed, search_job, search_jobs
+from nndefense.flow.plan_searches import asked_queries, index_jobs, search_job, search_jobs
 from nndefense.flow.rates import Rates
 
 

@@ -7,7 +7,7 @@ from nndefense.config import Config
 from nndefense.core.tables import ROWS
 from nndefense.features.names import is_rmac
 from nndefense.flow.costs import UNKNOWN, Job
-from nndefense.flow.databases import attacker_shards, databases_of, pools_of, shards_of
+from nndefense.flow.databases import attacker_shards, databases_of, is_kept, pool_passes, pools_of, shards_of
 from nndefense.flow.estimate import MB, MEMBER, SEAL, Estimate
 from nndefense.flow.plan_attacks import attack_databases
 from nndefense.retrieval.weights import weight_columns
@@ -51,20 +51,6 @@ def list_jobs(at: Estimate, sets: list[str]) -> Iterator[Job]:
 # -- features and codes
 
 
-def pool_passes(config: Config) -> list[tuple[int, str, list[str]]]:
-    """Passes over a pool: number of the entry of `features.layers`, pool, those of its layers that are asked for.
-
-    The first entry's pass gives the softmax rows, so every pool has it, with its first layer where none is asked for.
-    """
-    every = [
-        (number, pool, [layer for layer in layers if pool in pools_of(config, layer)])
-        for number, layers in enumerate(config.features.passes)
-        for pool in config.pools
-    ]
-    first = config.features.passes[0][:1]
-    return [(number, pool, own or first) for number, pool, own in every if own or number == 0]
-
-
 def fitted_pools(config: Config, layer: str) -> list[str]:
     """Pools with a PCA of a layer: table 3 tells its dimensions in the base pool, also where it is not evaluated there.
 
@@ -80,11 +66,6 @@ def used_shards(config: Config, pool: str, layers: list[str] | None = None) -> l
         for database in attack_databases(config):
             found += map(parse_shard_name, attacker_shards(config, database)) if database.pool == pool else []
     return list(dict.fromkeys(found))
-
-
-def is_kept(config: Config, shard: Shard) -> bool:
-    """Whether features of a shard go to the disk, as of `nndefense.flow.databases.kept_shards`."""
-    return config.features.keep or shard[0] < config.features.pca_samples
 
 
 def extracted_shards(config: Config) -> Iterator[tuple[int, str, list[str], Shard]]:

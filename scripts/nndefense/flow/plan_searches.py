@@ -9,7 +9,7 @@ from nndefense.database.engines.grid import CELL
 from nndefense.features.names import is_rmac
 from nndefense.flow.batches import Batch, searched_batches
 from nndefense.flow.costs import UNKNOWN, Job
-from nndefense.flow.databases import attacker_lists, pools_of, span_names, stops_within
+from nndefense.flow.databases import attacker_lists, is_indexed, pools_of, span_names, stops_within
 from nndefense.flow.estimate import MB, MEMBER, SEAL, Estimate
 from nndefense.flow.plan_attacks import knowing_databases
 from nndefense.flow.plan_databases import used_shards
@@ -20,11 +20,6 @@ PLACE = 12
 ROUNDS, SAMPLED = 10, 256
 # Bytes of a code in an index, of d numbers; PQ32 has 32.
 INDEXED = {"Flat": 4.0, "SQ8": 1.0, "SQ4": 0.5, "SQ6": 0.75, "SQfp16": 2.0}
-
-
-def is_indexed(config: Config, layer: str) -> bool:
-    """Whether a layer is searched by an approximate index; bits never are."""
-    return config.index.factory != "Flat" and not is_rmac(layer)
 
 
 def index_bytes(factory: str, dimensions: float) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from nndefense.axes.queries import Pack
 from nndefense.config import Config
+from nndefense.database.engines import EXACT
 from nndefense.flow.databases import stops_within
 
 MB = 1_000_000
@@ -18,12 +19,13 @@ CELL_ROWS = 2 * 65536
 
 
 def search_memory(config: Config, packs: Sequence[Pack], pool: str, span: str) -> int:
-    """MB of a search of a span for packs of query sets: a cell of codes, and the lists of every stop."""
+    """MB of a search of a span for packs of query sets: a cell of codes, or an index, and the lists of every stop."""
     stops = len(stops_within(config, pool, span))
     queries = sum(len(pack.epsilons) for pack in packs) * (config.queries.count or 50_000)
     lists = queries * config.index.neighbors * 12 * (2 * stops + 4)
     codes = queries * config.features.components * 4 + CELL_ROWS * config.features.components * 4
-    return rounded(BARE + (lists + codes) / MB)
+    index = 0 if config.index.factory == EXACT else index_memory(config)
+    return rounded(BARE + (lists + codes) / MB) + index
 
 
 def index_memory(config: Config) -> int:

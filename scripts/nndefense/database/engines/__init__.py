@@ -1,6 +1,6 @@
 """Search engines that read a database block by block: memory follows the block and the lists, never the rows.
 
-ENGINES: each is an `Engine` (`base.py`), which answers several query sets in one pass over the blocks. What is exact:
+Each is an `Engine` (`base.py`), which answers several query sets in one pass over the blocks. What is exact:
 
     exact    float codes, every one compared. On the CPU distances are float32 |q|² + |c|² - 2 q·c, whose last bits
              depend on the shape of the matrix product; here that shape is fixed, so that they depend on the query set
@@ -11,14 +11,7 @@ ENGINES: each is an `Engine` (`base.py`), which answers several query sets in on
     trained  an index that FAISS trains on a sample: an inverted file looks only at the lists that are nearest to the
              query, and distances are those of short forms of the codes (`SQ8`, `PQ…`) or exact (`IVF…,Flat`). Exact is
              that shards, however they are cut, answer as one index would.
-
-Adding one: a file here and a line in ENGINES.
 """
 
-from nndefense.core.registry import Entry
-
-ENGINES = {
-    "exact": Entry("nndefense.database.engines.exact:Exact", "exact"),
-    "binary": Entry("nndefense.database.engines.binary:Binary", "exact, sign bits"),
-    "trained": Entry("nndefense.database.engines.trained:Trained", "trained index"),
-}
+# The factory string of an exact search, which has no index: the codes are compared.
+EXACT = "Flat"

@@ -58,7 +58,7 @@ class Engine(ABC):
         """The k nearest of every query, by distance and then by id, in one pass over the codes.
 
         An answer depends on its own query set, the codes and their rows: not on how rows are cut into blocks, on
-        `first`, on `stops`, or on which other sets are asked (but on the number of threads, see `ENGINES`). Held are
+        `first`, on `stops`, or on which other sets are asked (but on the number of threads, see the package). Held are
         one cell, one block, and a list for every set and stop.
 
         Args:

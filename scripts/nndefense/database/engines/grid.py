@@ -38,6 +38,10 @@ class Cell:
         """Rows of the pool that have a code, int64, ascending."""
         return self.start + np.flatnonzero(self.usable)
 
+    def copy(self) -> "Cell":
+        """The same, valid for good."""
+        return Cell(self.start, self.stop, self.codes.copy(), self.usable.copy())
+
 
 def cells(
     blocks: Iterable[np.ndarray],

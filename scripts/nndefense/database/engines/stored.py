@@ -85,7 +85,7 @@ class Span:
     def cells(self) -> Iterator[Cell]:
         """Codes in single precision on the grid, as the exact engine searches them; each is a copy of its own."""
         ordered = cells(self.blocks(), first=self.start, skipped=self.skipped(), dtype=np.float32)
-        return (Cell(one.start, one.stop, one.codes.copy(), one.usable.copy()) for one in ordered)
+        return (one.copy() for one in ordered)
 
 
 def search_span(

@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 
 from nndefense.core.errors import InputError
-from nndefense.database.engines.grid import Cell, cells
+from nndefense.database.engines import EXACT
+from nndefense.database.engines.grid import cells
 from nndefense.database.engines.held import Held
 from nndefense.database.engines.trained import Trained, train
 from nndefense.database.index import index_to_bytes
 from nndefense.database.merge import Neighbors, merge_neighbors
-
-# The factory string of what is no index: codes that are all compared.
-EXACT = "Flat"
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,7 @@ def timed(function: Callable[..., Any], *arguments: Any, **options: Any) -> tupl
 def _hold(blocks: Sequence[np.ndarray], first: int, skipped: Sequence[np.ndarray]) -> list[Held]:
     """Codes in single precision on the grid; each part is a copy of its own."""
     ordered = cells(blocks, first=first, skipped=skipped, dtype=np.float32)
-    copies = (Cell(one.start, one.stop, one.codes.copy(), one.usable.copy()) for one in ordered)
-    return [Held(one, one.rows) for one in copies]
+    return [Held(one.copy(), one.rows) for one in ordered]
 
 
 def _first_codes(blocks: Sequence[np.ndarray], usable: np.ndarray) -> np.ndarray:

@@ -13,10 +13,10 @@ from typing import Any
 import faiss
 import numpy as np
 
-from nndefense.core.errors import ConfigError, InputError
+from nndefense.core.errors import InputError
 from nndefense.database.engines.base import Engine, Merged, Running
 from nndefense.database.engines.grid import GRID, Cell, cells
-from nndefense.database.index import index_from_bytes, index_to_bytes, search
+from nndefense.database.index import index_from_bytes, index_to_bytes, search, train_index
 from nndefense.database.merge import Neighbors
 
 
@@ -34,15 +34,7 @@ def train(sample: np.ndarray, factory: str) -> bytes:
     """
     if sample.ndim != 2 or not np.isfinite(sample).all():
         raise InputError(f"the sample must be (n, d) finite codes, got {sample.shape} {sample.dtype}")
-    try:
-        index = faiss.index_factory(sample.shape[1], factory, faiss.METRIC_L2)
-    except RuntimeError as error:
-        raise ConfigError(f"index factory {factory!r} is not understood by FAISS for d={sample.shape[1]}") from error
-    try:
-        index.train(np.ascontiguousarray(sample, dtype=np.float32))
-    except RuntimeError as error:
-        raise InputError(f"index {factory!r} cannot be trained on {len(sample)} codes") from error
-    return index_to_bytes(index)
+    return index_to_bytes(train_index(sample.astype(np.float32, copy=False), factory))
 
 
 @dataclass(frozen=True, kw_only=True)
