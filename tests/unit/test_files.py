@@ -148,5 +148,24 @@ def test_killed_writer_leaves_no_final_name_and_its_rest_is_cleared(tmp_path):
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "a.npy").exists()
     assert len(list(tmp_path.iterdir())) == 1
-    files.write_array(tmp_path / "a.npy", np.ones(3))
+    files.files.write_array(tmp_path / "a.npy", np.ones(3))
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+
+
+@pytest.mark.parametrize("count", [0, 10, 40_000])
+def test_facts_of_any_length_are_read_back(tmp_path, count):
+    """Longer than what is read of a file's end at first, too."""
+    path, about = tmp_path / "long.npy", {"rows": list(range(count))}
+    files.write_array(path, np.arange(6), about)
+    array, found = files.read_array(path)
+    assert found == about
+    np.testing.assert_array_equal(array, np.arange(6))
+
+
+@pytest.mark.parametrize("key", [b"about", b"bytes", b"sha256"])
+def test_a_damaged_name_in_a_trailer_is_a_fault(tmp_path, key):
+    path = tmp_path / "a.npy"
+    files.write_array(path, np.arange(6), {})
+    path.write_bytes(path.read_bytes().replace(b'"' + key + b'"', b'"' + key[:-1] + b'_"'))
+    with pytest.raises(FileFault, match=r"a\.npy: is truncated or was not written by this workflow"):
+        files.read_array(path)

@@ -23,7 +23,7 @@ import numpy as np
 from nndefense.core.errors import FileFault
 
 MARK = b"\n#nndefense "
-TRAILER_LIMIT = 16 << 20
+TRAILER_USUAL, TRAILER_LIMIT = 1 << 16, 16 << 20
 FULL_CHECK_BYTES = 1 << 30
 
 
@@ -127,8 +127,12 @@ def read_seal(path: str | Path) -> dict[str, Any]:
     try:
         with open(path, "rb") as handle:
             size = handle.seek(0, os.SEEK_END)
-            handle.seek(max(0, size - TRAILER_LIMIT))
-            tail = handle.read()
+            # Most are short; a job may open thousands.
+            for length in (TRAILER_USUAL, TRAILER_LIMIT):
+                handle.seek(max(0, size - length))
+                tail = handle.read()
+                if MARK in tail:
+                    break
     except OSError as error:
         raise fault(path, f"cannot be read ({error.strerror})") from error
     start = tail.rfind(MARK)
@@ -136,7 +140,8 @@ def read_seal(path: str | Path) -> dict[str, Any]:
         seal = json.loads(tail[start + len(MARK) :]) if start >= 0 else None
     except ValueError:
         seal = None
-    if not isinstance(seal, dict) or size - len(tail) + start != seal.get("bytes"):
+    whole = isinstance(seal, dict) and {"about", "bytes", "sha256"} <= set(seal)
+    if not whole or size - len(tail) + start != seal["bytes"]:
         raise fault(path, "is truncated or was not written by this workflow")
     return seal
 
