@@ -148,7 +148,7 @@ def test_killed_writer_leaves_no_final_name_and_its_rest_is_cleared(tmp_path):
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "a.npy").exists()
     assert len(list(tmp_path.iterdir())) == 1
-    files.files.write_array(tmp_path / "a.npy", np.ones(3))
+    files.write_array(tmp_path / "a.npy", np.ones(3))
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
 
 
