@@ -6,9 +6,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from nndefense.core.arrays import stream_array, write_array, write_sealed
 from nndefense.core.blocks import read_blocks
 from nndefense.core.errors import FileFault, InputError
-from nndefense.core.files import read_seal, stream_array, write_array, write_sealed
+from nndefense.core.seals import read_seal
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int64, np.uint8, bool])

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from nndefense.core import files, tables
+from nndefense.core import tables
+from nndefense.core.audit import check_table
 from nndefense.core.errors import FileFault, InputError
-from nndefense.core.tables import TableReader, check_table, stream_table
+from nndefense.core.tables import TableReader, stream_table
 
 
 def columns(start: int, stop: int) -> dict[str, np.ndarray]:
@@ -76,7 +77,7 @@ def test_equal_content_gives_equal_bytes_and_other_readers_see_a_plain_table(tmp
     assert read.column_names == ["row", "tag", "name"]
     assert read.schema.types == [pyarrow.int64(), pyarrow.string(), pyarrow.string()]
     assert read["name"].to_pylist() == columns(0, 30)["name"].tolist()
-    assert files.read_table(first, "tag")["tag"].tolist() == columns(0, 30)["tag"].tolist()
+    assert tables.read_table(first, "tag")["tag"].tolist() == columns(0, 30)["tag"].tolist()
     assert "RLE_DICTIONARY" in parquet.read_metadata(first).row_group(0).column(1).encodings
     assert "RLE_DICTIONARY" not in parquet.read_metadata(first).row_group(0).column(2).encodings
 
@@ -150,7 +151,7 @@ def test_records_of_two_rows_that_changed_places_are_noticed(tmp_path):
 
 
 def test_tables_without_records_say_so(tmp_path):
-    files.write_table(tmp_path / "a.parquet", {"row": np.arange(3)})
+    tables.write_table(tmp_path / "a.parquet", {"row": np.arange(3)})
     table = TableReader(tmp_path / "a.parquet")
     assert table.facts == {}
     assert table.take(np.array([2, 0]), "row")["row"].tolist() == [2, 0]

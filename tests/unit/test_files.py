@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nndefense.core import files
+from nndefense.core import arrays, files, tables
 from nndefense.core.errors import FileFault
 
 
@@ -25,13 +25,13 @@ def flip_bit(path: Path, offset: int) -> None:
 @pytest.fixture
 def array_file(tmp_path):
     path = tmp_path / "codes.npy"
-    files.write_array(path, np.arange(600, dtype=np.float32).reshape(100, 6), {"pca": "abc", "skipped": [3]})
+    arrays.write_array(path, np.arange(600, dtype=np.float32).reshape(100, 6), {"pca": "abc", "skipped": [3]})
     return path
 
 
 def test_sealed_array_round_trip(array_file):
-    array, about = files.read_array(array_file, columns=6)
-    mapped, _ = files.read_array(array_file, mapped=True)
+    array, about = arrays.read_array(array_file, columns=6)
+    mapped, _ = arrays.read_array(array_file, mapped=True)
     assert about == {"pca": "abc", "skipped": [3]}
     assert isinstance(mapped, np.memmap)
     np.testing.assert_array_equal(array, mapped)
@@ -43,7 +43,7 @@ def test_every_flipped_bit_is_noticed(array_file):
     for offset in [*range(0, len(whole) - 1, 97), len(whole) - 5]:
         flip_bit(array_file, offset)
         with pytest.raises(FileFault, match=r"codes\.npy.*delete it and rerun"):
-            files.read_array(array_file)
+            arrays.read_array(array_file)
         array_file.write_bytes(whole)
 
 
@@ -53,47 +53,47 @@ def test_truncation_is_noticed(array_file, share):
     array_file.write_bytes(whole[: int(share * len(whole))])
     for mapped in (False, True):
         with pytest.raises(FileFault, match="delete it and rerun"):
-            files.read_array(array_file, mapped=mapped)
+            arrays.read_array(array_file, mapped=mapped)
 
 
 def test_zeroed_tail_and_appended_bytes_are_noticed(tmp_path):
     path = tmp_path / "index.faiss"
-    files.write_sealed(path, b"x" * 5000, {})
+    arrays.write_sealed(path, b"x" * 5000, {})
     whole = path.read_bytes()
     path.write_bytes(whole[:2500] + bytes(2500) + whole[5000:])
     with pytest.raises(FileFault, match="checksum"):
-        files.read_sealed(path)
+        arrays.read_sealed(path)
     path.write_bytes(whole + b"more")
     with pytest.raises(FileFault):
-        files.read_sealed(path)
+        arrays.read_sealed(path)
 
 
 def test_wrong_columns_name_the_file(array_file):
     with pytest.raises(FileFault, match=r"codes\.npy: has shape \(100, 6\), expected 7 columns"):
-        files.read_array(array_file, columns=7)
+        arrays.read_array(array_file, columns=7)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_not_finite_are_refused(tmp_path, value):
     with pytest.raises(FileFault, match="NaN or infinite"):
-        files.write_array(tmp_path / "a.npy", np.array([1.0, value]))
+        arrays.write_array(tmp_path / "a.npy", np.array([1.0, value]))
     assert not list(tmp_path.iterdir())
 
 
 def test_object_arrays_are_never_unpickled(tmp_path):
     np.savez(tmp_path / "evil.npz", ids=np.array([{"a": 1}], dtype=object))
     with pytest.raises(FileFault):
-        files.read_arrays(tmp_path / "evil.npz")
+        arrays.read_arrays(tmp_path / "evil.npz")
     with pytest.raises(ValueError, match="Object arrays"):
-        files.write_arrays(tmp_path / "evil2.npz", ids=np.array([object()], dtype=object))
+        arrays.write_arrays(tmp_path / "evil2.npz", ids=np.array([object()], dtype=object))
     assert [path.name for path in tmp_path.iterdir()] == ["evil.npz"]
 
 
 def test_npz_and_parquet_round_trip_and_damage(tmp_path):
     columns = {"row": np.arange(5000), "tag": np.array([f"tag {i % 7}" for i in range(5000)])}
-    files.write_arrays(tmp_path / "a.npz", **columns)
-    files.write_table(tmp_path / "a.parquet", columns)
-    for path, read in ((tmp_path / "a.npz", files.read_arrays), (tmp_path / "a.parquet", files.read_table)):
+    arrays.write_arrays(tmp_path / "a.npz", **columns)
+    tables.write_table(tmp_path / "a.parquet", columns)
+    for path, read in ((tmp_path / "a.npz", arrays.read_arrays), (tmp_path / "a.parquet", tables.read_table)):
         np.testing.assert_array_equal(read(path, "row")["row"], columns["row"])
         assert read(path, "tag")["tag"].tolist() == columns["tag"].tolist()
         with pytest.raises(FileFault, match=r"lacks|damaged"):
@@ -105,8 +105,8 @@ def test_npz_and_parquet_round_trip_and_damage(tmp_path):
 
 def test_equal_content_gives_equal_bytes(tmp_path):
     for name in ("a", "b"):
-        files.write_arrays(tmp_path / f"{name}.npz", x=np.ones(3), y=np.zeros((2, 2)))
-        files.write_table(tmp_path / f"{name}.parquet", {"x": np.arange(9)})
+        arrays.write_arrays(tmp_path / f"{name}.npz", x=np.ones(3), y=np.zeros((2, 2)))
+        tables.write_table(tmp_path / f"{name}.parquet", {"x": np.arange(9)})
     for suffix in ("npz", "parquet"):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
 
@@ -138,7 +138,7 @@ def test_error_while_writing_keeps_the_old_file(tmp_path):
 def test_killed_writer_leaves_no_final_name_and_its_rest_is_cleared(tmp_path):
     program = textwrap.dedent(f"""
         import os, signal
-        from nndefense.core import files
+        from nndefense.core import arrays, files, tables
         with files.atomic({str(tmp_path / "a.npy")!r}) as temporary:
             temporary.write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -148,7 +148,7 @@ def test_killed_writer_leaves_no_final_name_and_its_rest_is_cleared(tmp_path):
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "a.npy").exists()
     assert len(list(tmp_path.iterdir())) == 1
-    files.write_array(tmp_path / "a.npy", np.ones(3))
+    arrays.write_array(tmp_path / "a.npy", np.ones(3))
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
 
 
@@ -156,8 +156,8 @@ def test_killed_writer_leaves_no_final_name_and_its_rest_is_cleared(tmp_path):
 def test_facts_of_any_length_are_read_back(tmp_path, count):
     """Longer than what is read of a file's end at first, too."""
     path, about = tmp_path / "long.npy", {"rows": list(range(count))}
-    files.write_array(path, np.arange(6), about)
-    array, found = files.read_array(path)
+    arrays.write_array(path, np.arange(6), about)
+    array, found = arrays.read_array(path)
     assert found == about
     np.testing.assert_array_equal(array, np.arange(6))
 
@@ -165,7 +165,7 @@ def test_facts_of_any_length_are_read_back(tmp_path, count):
 @pytest.mark.parametrize("key", [b"about", b"bytes", b"sha256"])
 def test_a_damaged_name_in_a_trailer_is_a_fault(tmp_path, key):
     path = tmp_path / "a.npy"
-    files.write_array(path, np.arange(6), {})
+    arrays.write_array(path, np.arange(6), {})
     path.write_bytes(path.read_bytes().replace(b'"' + key + b'"', b'"' + key[:-1] + b'_"'))
     with pytest.raises(FileFault, match=r"a\.npy: is truncated or was not written by this workflow"):
-        files.read_array(path)
+        arrays.read_array(path)

@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from nndefense.core import files
+from nndefense.core import arrays, tables
 from nndefense.core.errors import FileFault, NNDefenseError
 from nndefense.core.skipped import check_skipped, usable
 from nndefense.database.engines.held import hold
@@ -37,7 +37,7 @@ def store_pca(path: Path, seed: int) -> str:
     features = np.random.default_rng(seed).normal(size=(50, 6))
     pca = fit_pca(Moments.empty(6).update(features), 4)
     names = ("mean", "components", "explained_variance", "explained_variance_ratio")
-    files.write_arrays(path, samples=np.array(50), **{name: getattr(pca, name) for name in names})
+    arrays.write_arrays(path, samples=np.array(50), **{name: getattr(pca, name) for name in names})
     return read_pca(path)[1]
 
 
@@ -49,8 +49,8 @@ def index(tmp_path):
     skipped = np.array([103, 107])
     filled = Trained(trained=train(codes, "SQ8")).build([codes], first=100, skipped=[skipped])
     about = ABOUT | {"pca": pca_id, "factory": "SQ8", "dimension": 4, "rows": 48}
-    files.write_sealed(tmp_path / "100-150.faiss", index_to_bytes(filled), about)
-    files.write_array(tmp_path / "100-150.npy", skipped, ABOUT)
+    arrays.write_sealed(tmp_path / "100-150.faiss", index_to_bytes(filled), about)
+    arrays.write_array(tmp_path / "100-150.npy", skipped, ABOUT)
     return tmp_path / "100-150.faiss", tmp_path / "100-150.npy", pca_id
 
 
@@ -141,7 +141,7 @@ def test_skipped_images_are_counted_and_limited():
 
 def test_votes_refuse_a_store_that_is_too_short(tmp_path):
     for name, columns in (("s.npy", 10), ("w.npy", 2)):
-        files.write_array(tmp_path / name, np.ones((50, columns), np.float32) / 10, ABOUT)
+        arrays.write_array(tmp_path / name, np.ones((50, columns), np.float32) / 10, ABOUT)
     store = open_stores([str(tmp_path / "s.npy")], [str(tmp_path / "w.npy")])["All"]
     softmax, weights, valid = store.take(np.array([[100, -1]]))
     assert valid.tolist() == [[True, False]]
@@ -158,9 +158,9 @@ def test_verify_finds_what_snakemake_does_not_see(tmp_path, name, capsys):
     model = build_model("cifar_resnet8", 4, [0.5] * 3, [0.2] * 3)
     facts = {"name": "small", "architecture": "cifar_resnet8", "classes": 4}
     save_checkpoint(results / "weights.safetensors", results / "model.json", model, facts)
-    files.write_array(results / "codes.npy", np.ones((100, 4)))
-    files.write_arrays(results / "lists.npz", ids=np.arange(500))
-    files.write_table(results / "pool.parquet", {"row": np.arange(5000)})
+    arrays.write_array(results / "codes.npy", np.ones((100, 4)))
+    arrays.write_arrays(results / "lists.npz", ids=np.arange(500))
+    tables.write_table(results / "pool.parquet", {"row": np.arange(5000)})
     verify, command = script("verify"), sys.modules["nndefense.core.command"]
     arguments = command.parser(None).parse_args([])
     arguments.results = str(results)
@@ -172,4 +172,4 @@ def test_verify_finds_what_snakemake_does_not_see(tmp_path, name, capsys):
         command.run(verify.main, arguments)
     shown = capsys.readouterr().err
     assert name in shown
-    assert "1 of 4 files are damaged" in shown
+    assert "1 of 5 files are at fault" in shown

@@ -1,6 +1,6 @@
 """Sealed arrays read block by block: memory follows the block, and what was read is what was verified.
 
-`nndefense.core.files.stream_array` writes such files block by block. Rows that were skipped belong into a file of
+`nndefense.core.arrays.stream_array` writes such files block by block. Rows that were skipped belong into a file of
 their own, whose length may follow their number: a trailer is read at once.
 """
 
@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from nndefense.core.errors import InputError
-from nndefense.core.files import fault, read_seal
+from nndefense.core.seals import fault, read_seal
 
 
 def read_blocks(path: str | Path, rows: int, *, columns: int | None = None) -> Iterator[np.ndarray]:
@@ -60,8 +60,8 @@ def _header(path: str | Path, handle: IO[bytes], seal: dict[str, Any]) -> tuple[
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         shape, fortran, dtype = read[np.lib.format.read_magic(handle)](handle)
-    except (ValueError, KeyError) as error:
-        raise fault(path, f"is not a plain array ({error})") from error
+    except Exception as error:  # of a damaged header NumPy raises many kinds
+        raise fault(path, f"is not a plain array ({type(error).__name__})") from error
     if dtype.hasobject or fortran or not shape:
         raise fault(path, f"is not a plain array of rows (type {dtype}, shape {shape})")
     if handle.tell() + dtype.itemsize * math.prod(shape) != seal["bytes"]:

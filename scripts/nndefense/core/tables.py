@@ -2,11 +2,15 @@
 
 Parquet decodes a row group as a whole, so a thousand rows of a large table, scattered, would cost all of it. What has
 to be found by row number therefore stands a second time between the row groups, where readers of Parquet do not look:
-behind each group, where the record of every row starts, its length and its CRC-32; then the records. Pages of Parquet
-have checksums, too; what is read is verified, and nothing else is read.
+behind each group, where the record of every row starts, its length and its CRC-32; then the records.
+
+The seal (`nndefense.core.seals`) stands among the metadata of the file, with a CRC-32 of every row group; a digest of
+the footer, of which it is a part, stands in it with its own place zeroed. What is read is verified, and nothing else
+is read.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import struct
@@ -18,8 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nndefense.core import whose
 from nndefense.core.errors import InputError
-from nndefense.core.files import atomic, fault
+from nndefense.core.files import atomic
+from nndefense.core.footer import FOOTER, MAGIC, SEAL, ZEROS, fill_footer, part_crc, read_footer
+from nndefense.core.seals import READERS, canonical, fault, is_whole, make_seal
 
 if TYPE_CHECKING:
     import pyarrow
@@ -44,6 +51,7 @@ class TableWriter:
         self.facts: dict[str, Any] = {}
         self.rows = 0
         self._sink, self._repeated, self._writer = sink, list(repeated), None
+        self._groups: list[tuple[int, int]] = []  # first byte and the one behind the last
         self._waiting: list[pyarrow.Table] = []
         self._count = 0
         self._records: list[bytes] = []
@@ -70,12 +78,18 @@ class TableWriter:
         while self._count >= ROWS:
             self._write(ROWS)
 
-    def finish(self) -> None:
-        """Write what is left, and the facts."""
+    def finish(self, path: str | Path, written: Path) -> None:
+        """Write what is left, the facts, and the seal. path: the final one; written: where it is for now."""
         if self._writer is None or self._count:
             self._write(ROWS)
+        self._sink.flush()
+        sums = [[start, end, part_crc(written, start, end)] for start, end in self._groups]
         notes = {FACTS: self.facts, RECORDS: self._sections, REPEATED: self._repeated}
-        self._writer.add_key_value_metadata({name: json.dumps(one, sort_keys=True) for name, one in notes.items()})
+        content = canonical([self.facts, self._sections, sums, str(self._writer.schema), self.rows])
+        end = self._groups[-1][1] if self._groups else len(MAGIC)
+        seal = make_seal(path, hashlib.sha256(content.encode()).hexdigest(), end, {"groups": sums})
+        values = {name: canonical(one) for name, one in {**notes, SEAL: seal}.items()}
+        self._writer.add_key_value_metadata({**values, FOOTER: ZEROS})
         self._writer.close()
 
     def close(self) -> None:
@@ -99,7 +113,9 @@ class TableWriter:
             )
         group = whole.slice(0, count)
         if len(group):
+            start = self._sink.tell()
             self._writer.write_table(group, row_group_size=len(group))
+            self._groups.append((start, self._sink.tell()))
         if records := self._records[:count]:
             self._write_records(records)
             self._records = self._records[count:]
@@ -128,29 +144,36 @@ def stream_table(path: str | Path, repeated: Sequence[str] = ()) -> Iterator[Tab
     """
     import pyarrow
 
-    with atomic(path) as temporary, pyarrow.OSFile(str(temporary), "wb") as sink:
-        table = TableWriter(sink, repeated)
-        try:
-            yield table
-            table.finish()
-        finally:
-            table.close()
+    with atomic(path) as temporary:
+        with pyarrow.OSFile(str(temporary), "wb") as sink:
+            table = TableWriter(sink, repeated)
+            try:
+                yield table
+                table.finish(path, temporary)
+            finally:
+                table.close()
+        fill_footer(temporary)
 
 
 class TableReader:
     """A table on disk, of which only its footer is read when it is opened.
 
     Attributes:
-        facts: as they were written; empty for a Parquet file of another writer.
+        facts: as they were written.
 
     Raises:
-        FileFault: the file is absent, damaged, or no Parquet.
+        FileFault: the file is absent, damaged, another file's, or was not written by `stream_table`.
     """
 
     def __init__(self, path: str | Path) -> None:
         from pyarrow import parquet
 
         self.path = path
+        footer = read_footer(path)
+        if not is_whole(footer.seal) or hashlib.sha256(footer.content).hexdigest().encode() != footer.digest:
+            raise fault(path, "is damaged or was not written by this workflow")
+        whose.accept(path, footer.seal, READERS)
+        self._groups = footer.seal["about"]["groups"]
         with self._faults():
             about = parquet.read_metadata(path)
             notes = about.metadata or {}
@@ -158,12 +181,17 @@ class TableReader:
             self._sections: list[int] = json.loads(notes.get(RECORDS, b"[]"))
             # Values that recur are then one object.
             known = {"metadata": about, "read_dictionary": json.loads(notes.get(REPEATED, b"[]"))}
-            self._file = parquet.ParquetFile(path, page_checksum_verification=True, **known)
+            self._file = parquet.ParquetFile(path, **known)
             counts = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
         self._starts = np.cumsum([0, *counts])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
+
+    @property
+    def has_records(self) -> bool:
+        """Whether there is a record of every row."""
+        return bool(self._sections)
 
     @property
     def names(self) -> list[str]:
@@ -229,6 +257,9 @@ class TableReader:
 
     def _group(self, group: int, names: Sequence[str]) -> dict[str, np.ndarray]:
         known = self._known(names)
+        start, end, crc = self._groups[group]
+        if part_crc(self.path, start, end) != crc:
+            raise fault(self.path, f"has a wrong checksum in row group {group} (damaged on disk)")
         with self._faults():
             return _arrays(self._file.read_row_group(group, columns=known, use_threads=False))
 
@@ -240,14 +271,17 @@ class TableReader:
             raise fault(self.path, f"is damaged or not a parquet file ({type(error).__name__}: {error})") from error
 
 
-def check_table(path: str | Path) -> None:
-    """Read all of a table, and so verify its checksums, one row group at a time. FileFault where it is damaged."""
-    table, start = TableReader(path), 0
-    for block in table.blocks():
-        count = len(next(iter(block.values())))
-        if table._sections:
-            table.records(np.arange(start, start + count))
-        start += count
+def write_table(path: str | Path, columns: Columns) -> None:
+    """Write columns as a table, at once."""
+    with stream_table(path) as table:
+        table.append(columns)
+
+
+def read_table(path: str | Path, *names: str) -> dict[str, np.ndarray]:
+    """Columns of a table as arrays; all without names. FileFault as of `TableReader`."""
+    table = TableReader(path)
+    parts = [_arrays(table._file.schema_arrow.empty_table().select(table._known(names))), *table.blocks(*names)]
+    return {name: np.concatenate([part[name] for part in parts[min(1, len(parts) - 1) :]]) for name in parts[0]}
 
 
 def _arrays(table: "pyarrow.Table") -> dict[str, np.ndarray]:

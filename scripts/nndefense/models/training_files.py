@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+from nndefense.core.arrays import read_sealed, write_sealed
 from nndefense.core.errors import FileFault
-from nndefense.core.files import read_sealed, write_sealed
+from nndefense.core.whose import aside
 from nndefense.models.training_state import TrainingState, pack_state, unpack_state
 
 
 def write_state(path: str | Path, state: TrainingState, fingerprint: str) -> None:
     """Write the state atomically. fingerprint: of what decides the weights, `training_state.fingerprint`."""
-    write_sealed(path, pack_state(state), {"fingerprint": fingerprint})
+    with aside():
+        write_sealed(path, pack_state(state), {"fingerprint": fingerprint})
 
 
 def read_state(path: str | Path, fingerprint: str) -> tuple[TrainingState | None, str]:
@@ -18,7 +20,8 @@ def read_state(path: str | Path, fingerprint: str) -> tuple[TrainingState | None
     if not path.exists():
         return None, "starts with epoch 1"
     try:
-        content, about = read_sealed(path)
+        with aside():
+            content, about = read_sealed(path)
         if about.get("fingerprint") != fingerprint:
             return None, f"starts with epoch 1: {path.name} is of other settings, data or software"
         state = unpack_state(content)
