@@ -8,6 +8,30 @@ Makes: images/{set}/manifest.parquet   source, label and tag of every row
        attacks/clean.npz               the test images, the query set that every attack starts from
 """
 
+from functools import cache
+
+from snakemake.logging import logger
+
+from nndefense.flow.listings import listing_news
+
+
+@cache
+def tell_listing_news(name):
+    """Warn, once, that an image set changed since it was listed."""
+    if news := listing_news(RESULTS, name, CONFIG.images[name].model_dump()):
+        logger.warning(news)
+
+
+def listing_job(wildcards):
+    """Parameters of list_images; asked for whenever a set is needed, they are where to look at those that are listed."""
+    tell_listing_news(wildcards.set)
+    return job(
+        "list_images",
+        *image_targets(CONFIG, wildcards.set),
+        image_set=CONFIG.images[wildcards.set].model_dump(),
+        name=wildcards.set,
+    )
+
 
 rule list_images:
     output:
@@ -21,12 +45,7 @@ rule list_images:
         mem_mb=4000,
         runtime=120,
     params:
-        job=lambda wildcards: job(
-            "list_images",
-            *image_targets(CONFIG, wildcards.set),
-            image_set=CONFIG.images[wildcards.set].model_dump(),
-            name=wildcards.set,
-        ),
+        job=listing_job,
     shell:
         "python {params.job} --manifest {output.manifest:q} --description {output.description:q} --log {log:q}"
 
@@ -34,6 +53,7 @@ rule list_images:
 rule build_pool:
     input:
         manifests=lambda wildcards: pool_sets(wildcards.pool, "manifest.parquet"),
+        sets=lambda wildcards: pool_sets(wildcards.pool, "set.json"),
         task=f"<results>/images/{CONFIG.queries.images}/set.json",
     output:
         ensure("<results>/pools/{pool}.parquet", non_empty=True),
@@ -55,7 +75,8 @@ rule build_pool:
             tags=CONFIG.pools[wildcards.pool].tags,
         ),
     shell:
-        "python {params.job} --manifests {input.manifests:q} --task {input.task:q} --output {output:q} --log {log:q}"
+        "python {params.job} --manifests {input.manifests:q} --sets {input.sets:q} --task {input.task:q}"
+        " --output {output:q} --log {log:q}"
 
 
 rule make_clean_set:
@@ -63,6 +84,7 @@ rule make_clean_set:
         manifest=f"<results>/images/{CONFIG.queries.images}/manifest.parquet",
         description=f"<results>/images/{CONFIG.queries.images}/set.json",
         without=[],
+        task=[],
     output:
         ensure("<results>/attacks/clean.npz", non_empty=True),
     log:
@@ -76,7 +98,7 @@ rule make_clean_set:
         job=clean_set_job(CONFIG.queries, "queries"),
     shell:
         "python {params.job} --manifest {input.manifest:q} --description {input.description:q}"
-        " --without {input.without:q} --output {output:q} --log {log:q}"
+        " --without {input.without:q} --task {input.task:q} --output {output:q} --log {log:q}"
 
 
 rule draw_sheet:

@@ -15,6 +15,9 @@ use rule make_clean_set as make_validation_set with:
         without=lambda wildcards: (
             "<results>/attacks/clean.npz" if CONFIG.validation.images == CONFIG.queries.images else []
         ),
+        task=lambda wildcards: (
+            set_file(CONFIG.queries.images, "set.json") if CONFIG.validation.images != CONFIG.queries.images else []
+        ),
     output:
         ensure("<results>/validation.npz", non_empty=True),
     log:
@@ -53,6 +56,7 @@ rule find_oracle:
     input:
         clean="<results>/attacks/clean.npz",
         clusters=CLUSTERS,
+        images=lambda wildcards: set_file(CONFIG.dictionaries.images, "set.json"),
         model=lambda wildcards: f"<results>/models/{dictionary_model(CONFIG)}/model.json",
         weights=lambda wildcards: f"<results>/models/{dictionary_model(CONFIG)}/weights.safetensors",
     output:
@@ -71,7 +75,7 @@ rule find_oracle:
             "find_oracle", *architecture_targets(CONFIG, dictionary_model(CONFIG)), batch=CONFIG.features.batch
         ),
     shell:
-        "python {params.job} --clean {input.clean:q} --clusters {input.clusters:q} --model {input.model:q}"
+        "python {params.job} --clean {input.clean:q} --images {input.images:q} --clusters {input.clusters:q} --model {input.model:q}"
         " --output {output:q} --threads {threads} --gpus {resources.gpu} --log {log:q}"
 
 

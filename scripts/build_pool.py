@@ -2,16 +2,19 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nndefense.core.command import Job, parser, run
+from nndefense.core.errors import InputError
 from nndefense.core.files import read_json
 from nndefense.core.progress import blocks
 from nndefense.core.seeds import derive_seed
 from nndefense.core.tables import ROWS
+from nndefense.images.classes import ClassList, check_tags
 from nndefense.images.manifest import StoredManifest
 from nndefense.images.pool_file import PoolFile, kept_blocks, write_pool
 from nndefense.images.tar_order import expected_distance, share_distance
@@ -39,9 +42,25 @@ def compare_prefix(pool: PoolFile, manifests: Mapping[str, StoredManifest], size
     )
 
 
+def check_sides(pool: str, test: Mapping[str, Any], sets: Sequence[Mapping[str, Any]]) -> None:
+    """Raises InputError where images of a pool are of another size than the test images; all: what set.json holds."""
+    for one in sets:
+        if one["size"] != test["size"]:
+            raise InputError(
+                f"pools.{pool}.images: {one['name']} has images of {one['size']} pixels, the test images "
+                f"{test['name']} of {test['size']}; allowed: one `size`"
+            )
+
+
 def main(arguments: argparse.Namespace, job: Job) -> None:
-    task = set(read_json(arguments.task)["class_names"])
+    test, abouts = read_json(arguments.task), list(map(read_json, arguments.sets))
+    check_sides(arguments.pool, test, abouts)
+    classes = ClassList.of_set(test)
+    task = set(classes.names) - {""}
     kept = task if arguments.tags == "task" else None
+    if kept:
+        sets = list(map(ClassList.of_set, abouts))
+        check_tags(classes, sets, f"pools.{arguments.pool}")
     pairs = zip(arguments.names, arguments.manifests, strict=True)
     manifests = {name: StoredManifest(path) for name, path in pairs}
     tags = count_tags(job, manifests, kept)
@@ -60,6 +79,7 @@ if __name__ == "__main__":
     options.add_argument("--pool", required=True, help="name of the pool")
     options.add_argument("--names", nargs="+", required=True, help="image sets")
     options.add_argument("--manifests", nargs="+", required=True, help="their manifests, in the same order")
+    options.add_argument("--sets", nargs="+", required=True, help="their set.json")
     options.add_argument("--task", required=True, help="set.json of the test images, which names the classes")
     options.add_argument(
         "--tags", choices=["any", "task"], default="any", help="keep every image, or those of the task"

@@ -4,10 +4,13 @@ import argparse
 
 import numpy as np
 
+from nndefense.core.arrays import write_arrays
 from nndefense.core.command import Job, parser, run
 from nndefense.core.errors import InputError
-from nndefense.core.files import read_json, read_table, write_arrays
+from nndefense.core.files import read_json
 from nndefense.core.seeds import derive_seed
+from nndefense.core.tables import read_table
+from nndefense.images.classes import ClassList
 from nndefense.models.pictures import read_rows
 
 
@@ -27,12 +30,10 @@ def read_images(
 
 def check_classes(arguments: argparse.Namespace) -> None:
     """Raises InputError where labels of the two sides mean different classes."""
-    gallery, queries = (read_json(path) for path in (arguments.gallery, arguments.queries))
-    if gallery["class_names"] != queries["class_names"]:
-        raise InputError(
-            f"retrieval.tasks.{arguments.task}: {gallery['name']} and {queries['name']} have different classes; "
-            "allowed: two sets of the same classes"
-        )
+    gallery, queries = (ClassList.of_set(read_json(path)) for path in (arguments.gallery, arguments.queries))
+    key = f"retrieval.tasks.{arguments.task}"
+    gallery.check_count(None, key)
+    gallery.check_same(queries, key)
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:

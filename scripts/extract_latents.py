@@ -4,11 +4,14 @@ import argparse
 
 import numpy as np
 
+from nndefense.core.arrays import write_arrays
 from nndefense.core.command import Job, parser, run
 from nndefense.core.errors import InputError
-from nndefense.core.files import read_json, read_table, write_arrays
+from nndefense.core.files import read_json
 from nndefense.core.progress import Progress
 from nndefense.core.skipped import check_skipped, usable
+from nndefense.core.tables import read_table
+from nndefense.images.classes import ClassList
 from nndefense.images.description import open_described, read_blocks
 
 # Images that are decoded at once.
@@ -33,6 +36,9 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
             f"dictionaries.images: {about['name']} has labels {labels.min()} to {labels.max()}; "
             f"allowed: 0 to {arguments.classes - 1} (`classes` is {arguments.classes})"
         )
+    classes = ClassList.of_set(about)
+    classes.check_count(arguments.classes, "dictionaries.images")
+    classes.check_same(ClassList.of_network(read_json(arguments.model)), "dictionaries.images")
     found, skipped = [], {}
     with Progress(f"latents of {about['name']}", len(labels), "images", job.log) as progress, torch.no_grad():
         for block, images, bad in read_blocks(open_described(arguments.images), np.arange(len(labels)), BLOCK):

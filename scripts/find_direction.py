@@ -7,10 +7,12 @@ import numpy as np
 
 from nndefense.attacks import ATTACKS
 from nndefense.axes.ball import Ball
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_arrays, read_json, write_arrays
+from nndefense.core.files import read_json
 from nndefense.core.progress import Progress
 from nndefense.core.registry import make
+from nndefense.images.classes import check_network
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
@@ -22,6 +24,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.models.checkpoint import open_checkpoint
 
     model = freeze(open_checkpoint(arguments.attacker)[0]).to(device)
+    check_network(read_json(arguments.attacker), arguments.clean)
     target = read_json(arguments.target)
     attack = make("attack", ATTACKS, arguments.attack, json.loads(arguments.options))
     stored = read_arrays(arguments.clean, "clean/images", "labels", "rows")

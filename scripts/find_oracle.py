@@ -2,10 +2,12 @@
 
 import argparse
 
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_arrays, write_arrays
+from nndefense.core.files import read_json
 from nndefense.dictionaries.clusters import true_clusters
 from nndefense.dictionaries.stored_clusters import read_clusters
+from nndefense.images.classes import check_network, check_set
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
@@ -20,6 +22,9 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.models.predict import image_batch
 
     network = freeze(open_checkpoint(arguments.model)[0]).to(device)
+    check_network(read_json(arguments.model), arguments.clean)
+    for path in arguments.images:
+        check_set(read_json(path), arguments.clean, "dictionaries.images")
     clean, clusters = read_arrays(arguments.clean, "clean/images", "labels", "rows"), read_clusters(arguments.clusters)
     images = clean["clean/images"]
 
@@ -36,6 +41,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
 if __name__ == "__main__":
     options = parser(__doc__, torch=True)
     options.add_argument("--clean", required=True, help="clean query set, .npz")
+    options.add_argument("--images", nargs="*", default=[], help="set.json of the images that were divided")
     options.add_argument("--clusters", required=True, help=".npz of find_clusters")
     options.add_argument("--model", required=True, help="model.json of the network whose latents were divided")
     options.add_argument("--batch", type=int, default=250, help="images per forward pass")

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.command import Job, need_options, parser, run
-from nndefense.core.files import read_arrays, write_arrays
+from nndefense.core.files import read_json
 from nndefense.core.registry import make
 from nndefense.core.seeds import derive_seed
 from nndefense.defenses import DEFENSES
 from nndefense.evaluation.context import read_context
+from nndefense.images.classes import check_network
 
 
 def chosen_places(labels: np.ndarray, right: np.ndarray, count: int) -> np.ndarray:
@@ -53,6 +55,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     readers, facts = json.loads(arguments.readers), json.loads(arguments.facts)
     context = read_context(arguments.roles, arguments.files, readers, facts, network)
     bound = make("defense", DEFENSES, arguments.kind, json.loads(arguments.options)).bind(network, context)
+    check_network(read_json(arguments.model), arguments.clean)
     clean = read_arrays(arguments.clean, "clean/images", "labels", "rows")
     member = f"{arguments.member}/images"
     attacked = read_arrays(arguments.attacked, member)[member]

@@ -15,6 +15,7 @@ from nndefense.core.files import read_json
 from nndefense.core.fingerprint import fingerprint
 from nndefense.core.progress import Progress
 from nndefense.core.seeds import derive_seed
+from nndefense.images.classes import MEMBER, ClassList
 from nndefense.models.architectures import architecture_entry
 from nndefense.models.pictures import Pictures, read_pictures
 from nndefense.models.training_run import run_training, save_trained
@@ -110,6 +111,8 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
         seed=derive_seed(arguments.seed, "database", arguments.name),
         **common,
     )
+    classes, others = (ClassList.of_set(read_json(path)) for path in (arguments.images, arguments.database))
+    classes.check_same(others, f"{key}.database")
     model = make_model(arguments, settings, extractor, len(memory.images)).to(device)
     objective, quality = prepare(arguments, recipe, model, memory, pictures, job)
     history = run_training(
@@ -135,7 +138,8 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
         "extractor": {"name": origin["name"], "weights_sha256": origin["weights_sha256"]},
         "hashed_search": quality or None,
     }
-    save_trained(arguments, model, settings, history, options=model.net.description(), provenance=provenance)
+    about = {"options": model.net.description(), "provenance": provenance, MEMBER: classes.facts()}
+    save_trained(arguments, model, settings, history, **about)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,16 @@ says so.
 import argparse
 import json
 
+from nndefense.core.arrays import read_arrays
 from nndefense.core.command import Job, need_options, parser, run
-from nndefense.core.files import read_arrays, write_json
+from nndefense.core.files import read_json, write_json
 from nndefense.core.progress import Progress
 from nndefense.core.registry import make
 from nndefense.core.seeds import derive_seed
 from nndefense.defenses import DEFENSES
 from nndefense.evaluation.context import read_context
 from nndefense.evaluation.tuning import choose_value, clean_loss
+from nndefense.images.classes import check_network
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
@@ -28,6 +30,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     network = freeze(open_checkpoint(arguments.model)[0]).to(device)
     readers, facts = json.loads(arguments.readers), json.loads(arguments.facts)
     context = read_context(arguments.roles, arguments.files, readers, facts, network)
+    check_network(read_json(arguments.model), arguments.queries, "validation.images")
     stored = read_arrays(arguments.queries, "clean/images", "labels", "rows")
     ((option, values),) = json.loads(arguments.tune).items()
     given = json.loads(arguments.options)

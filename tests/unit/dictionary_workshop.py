@@ -11,7 +11,8 @@ import find_clusters
 import gather_dictionaries
 import learn_dictionaries
 import make_clean_set
-from nndefense.core.files import read_arrays, read_json
+from nndefense.core.arrays import read_arrays
+from nndefense.core.files import read_json
 from nndefense.images.description import open_options
 from nndefense.models.build import freeze
 from nndefense.models.checkpoint import open_checkpoint
@@ -30,7 +31,7 @@ class Workshop(Place):
     def draw_set(self, output: str, name: str = "test", **options) -> dict[str, np.ndarray]:
         """The images that make_clean_set draws."""
         files = {"manifest": self.path(f"{name}.parquet"), "description": self.path(f"{name}.json")}
-        own = {"key": "queries", "classes": 4, "count": None, "without": []}
+        own = {"key": "queries", "classes": 4, "count": None, "task": [], "without": []}
         self.log = self.run(make_clean_set, output=self.path(output), **files, **own | options)
         return read_arrays(self.path(output))
 

@@ -1,13 +1,16 @@
 """Scripts that make dictionaries, one after the other on small files: what each writes, and what it refuses."""
 
+import os
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
 
 import find_oracle
 import learn_dictionaries
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.errors import InputError
-from nndefense.core.files import read_arrays, write_arrays
 from nndefense.core.seeds import derive_seed
 from nndefense.dictionaries.clusters import find_clusters as divide
 from nndefense.dictionaries.learning import begin, learn
@@ -20,6 +23,17 @@ from .retrieval_cases import COLOURS, SIZE
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return make_workshop(tmp_path_factory.mktemp("dictionaries"))
+
+
+@contextmanager
+def spoiled(path):
+    """A picture that cannot be read for a while, of the size and date that it was listed with."""
+    kept, date = path.read_bytes(), path.stat().st_mtime_ns
+    for content in (bytes(len(kept)), kept):
+        path.write_bytes(content)
+        os.utime(path, ns=(date, date))
+        if content is not kept:
+            yield
 
 
 # -- latents and clusters
@@ -37,11 +51,8 @@ def test_latents_are_those_of_the_network_image_by_image(place):
 
 
 def test_images_that_cannot_be_read_have_no_latents(place):
-    bad = place.folder / "pictures/train/green/3.png"
-    kept = bad.read_bytes()
-    bad.write_bytes(b"no image")
-    found = place.extract("again.npz", skip_limit=0.1)
-    bad.write_bytes(kept)
+    with spoiled(place.folder / "pictures/train/green/3.png"):
+        found = place.extract("again.npz", skip_limit=0.1)
     row = 12 + sorted(map(str, range(12))).index("3")
     assert found["rows"].tolist() == [one for one in range(48) if one != row]
     whole = read_arrays(place.path("latents.npz"))
@@ -144,12 +155,9 @@ def test_squares_are_cut_from_each_image_at_a_place_of_its_own(place):
 
 
 def test_an_image_that_became_unreadable_ends_the_learning(place):
-    bad = place.folder / "pictures/train/green/3.png"
-    kept = bad.read_bytes()
-    bad.write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"train.json: image \d+ became unreadable"):
+    unreadable = pytest.raises(InputError, match=r"train.json: image \d+ became unreadable")
+    with spoiled(place.folder / "pictures/train/green/3.png"), unreadable:
         place.learn_part("again.npz", steps=20, batch=48)
-    bad.write_bytes(kept)
 
 
 def test_parts_that_do_not_fit_the_clusters_are_refused(place):
@@ -169,7 +177,7 @@ def test_parts_that_do_not_fit_the_clusters_are_refused(place):
 
 def test_the_oracle_is_the_nearest_cluster_of_the_true_class(place):
     clean = place.draw_set("clean.npz", count=14)
-    options = {"clean": place.path("clean.npz"), "model": place.path("model.json"), "batch": 5}
+    options = {"clean": place.path("clean.npz"), "model": place.path("model.json"), "batch": 5, "images": []}
     place.run(find_oracle, clusters=place.path("clusters.npz"), output=place.path("oracle.npz"), **options)
     found, clusters = read_arrays(place.path("oracle.npz")), read_clusters(place.path("clusters.npz"))
     np.testing.assert_array_equal(found["rows"], clean["rows"])
@@ -192,7 +200,7 @@ def test_an_oracle_of_a_class_without_clusters_is_refused(place):
     codes, labels, rows = (stored[name][some] for name in ("latents", "labels", "rows"))
     write_clusters(place.path("few.npz"), divide(codes, labels, **DIVIDED), labels, rows)
     place.draw_set("clean.npz")
-    options = {"clean": place.path("clean.npz"), "model": place.path("model.json"), "batch": 5}
+    options = {"clean": place.path("clean.npz"), "model": place.path("model.json"), "batch": 5, "images": []}
     with pytest.raises(InputError, match="class 2 has no clusters; allowed: 0, 1, 3"):
         place.run(find_oracle, clusters=place.path("few.npz"), output=place.path("again.npz"), **options)
 

@@ -17,13 +17,13 @@ from nndefense.axes.shards import permute_pool
 from nndefense.core import tables
 from nndefense.core.command import Job
 from nndefense.core.errors import FileFault, InputError
-from nndefense.core.files import read_table, write_table
+from nndefense.core.files import read_json, write_json
 from nndefense.core.seeds import derive_seed
-from nndefense.core.tables import TableReader
+from nndefense.core.tables import TableReader, read_table, write_table
 from nndefense.images.description import list_set, open_described
 from nndefense.images.manifest import StoredManifest
 from nndefense.images.pool import PoolReader, pool_blocks
-from nndefense.images.pool_file import PoolFile
+from nndefense.images.pool_file import PoolFile, write_pool
 from nndefense.images.shapes import Shapes
 from nndefense.images.tar_order import TarOrder, expected_distance, share_distance
 from tests.unit.image_cases import put
@@ -44,13 +44,17 @@ class Place:
         self.sets[name] = str(files[0])
         return list_set(name, options, *files)
 
-    def build(self, *names: str, order: str = "table", tags: str = "any", pool: str = "All", sizes=()) -> str:
+    def build(
+        self, *names: str, order: str = "table", tags: str = "any", pool: str = "All", sizes=(), task_names=TASK
+    ) -> str:
         """The pool's file; `log` is what the script said."""
         task = self.folder / "task.json"
-        task.write_text(json.dumps({"class_names": TASK}))
+        side = read_json(self.sets[names[0]])["size"]
+        write_json(task, {"name": "test", "class_names": task_names, "size": side})
         output = self.folder / f"{pool}-{order}-{tags}.parquet"
         files = [self.folder / name / "manifest.parquet" for name in names]
         options = {"names": names, "manifests": files, "task": task, "output": output, "pool": pool, "order": order}
+        options["sets"] = [self.sets[name] for name in names]
         log = io.StringIO()
         build_pool.main(Namespace(**options, tags=tags, seed=4, sizes=list(sizes)), Job(log, 0, 1))
         self.log = log.getvalue()
@@ -195,7 +199,11 @@ def test_windows_of_one_size_are_mixed_in_different_ways():
 
 
 def test_kept_images_are_counted_by_tar(place):
-    pool = PoolFile(place.build("tars", order="tars", tags="task"))
+    with pytest.raises(
+        InputError, match=r"pools\.All: no set of it has class 'fish' of image set test, they have apple, "
+    ):
+        place.build("tars", order="tars", tags="task")
+    pool = PoolFile(place.build("tars", order="tars", tags="task", task_names=("apple", "star")))
     sources = read_table(place.folder / "tars/manifest.parquet", "source", "tag")
     kept = Counter(s[0] for s, tag in zip(sources["source"], sources["tag"], strict=True) if tag in TASK)
     assert pool.table.facts["tars"] == [kept[f"{tar}"] for tar in range(9)]
@@ -233,7 +241,7 @@ def test_distances_of_shares():
 def test_a_pool_of_nothing_names_itself(place):
     place.add("others", kind="shapes", first=0, rows=9, content="others", size=16)
     for order in ("table", "function"):
-        with pytest.raises(InputError, match=f"pool None-{order}-task: no image has a tag that names a class of the"):
+        with pytest.raises(InputError, match=r"pools\.None: no set of it has class 'apple' of image set test"):
             place.build("others", order=order, tags="task", pool="None")
     assert not list(place.folder.glob("None*"))
 
@@ -253,9 +261,10 @@ def test_a_pool_of_another_listing_is_refused(place, order):
 
 def test_blocks_of_a_shard_are_the_images_of_its_places(place):
     names = ("drawn", "files", "tars")
+    (place.folder / "files/cow/3.jpg").write_bytes(b"<html>404</html>")
+    place.add("files", kind="folder", root=str(place.folder / "files"), size=16)
     pool = place.build(*names)
     reader = place.reader(pool)
-    (place.folder / "files/cow/3.jpg").write_bytes(b"<html>404</html>")
     whole = reader.read(np.arange(7, 60))
     assert list(whole.skipped.values()) == ["not an image"]
     parts = list(pool_blocks(pool, list(place.sets.values()), (7, 60), 10))
@@ -282,7 +291,11 @@ def test_the_next_block_is_read_while_one_is_computed(place, monkeypatch):
 
 def test_images_of_two_sizes_are_refused(place):
     place.add("large", kind="shapes", first=0, rows=9, content="web", size=24)
-    reader = place.reader(place.build("drawn", "large"))
+    with pytest.raises(InputError, match=r"All\.images: large has images of 24 pixels, the test images test"):
+        place.build("drawn", "large")
+    manifests = {name: StoredManifest(place.folder / name / "manifest.parquet") for name in ("drawn", "large")}
+    write_pool(place.folder / "two.parquet", manifests, None, "table", 4)
+    reader = place.reader(str(place.folder / "two.parquet"))
     with pytest.raises(InputError, match="give them the same `size`"):
         reader.read(np.arange(len(reader)))
 

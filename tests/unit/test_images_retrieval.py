@@ -89,7 +89,7 @@ def test_a_listed_file_that_is_absent_keeps_its_row_and_is_skipped(birds):
     images = Cub200(str(birds), 16)
     batch = images.read(range(6))
     assert len(images) == 6
-    assert batch.skipped == {1: "missing", 3: "not an image", 4: "unreadable"}
+    assert batch.skipped == {1: "missing", 3: "not an image", 4: "not a file"}
     assert np.array_equal(batch.images[[0, 2, 5]], whole[[0, 2, 5]])
     assert images.read([5, 1]).skipped == {1: "missing"}
     with pytest.raises(InputError, match=r"rows must be in 0 .. 5"):

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nndefense.core.errors import ConfigError, FileFault, InputError
-from nndefense.core.files import write_json, write_table
+from nndefense.core.files import write_json
 from nndefense.core.options import read_options
 from nndefense.core.registry import make
+from nndefense.core.tables import write_table
 from nndefense.images import KINDS
 from nndefense.images.description import list_set, open_described
 from nndefense.images.shapes import CHUNK, Shapes

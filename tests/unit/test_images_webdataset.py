@@ -20,6 +20,7 @@ from webdataset.tariterators import group_by_keys
 from nndefense.config import load_config
 from nndefense.config.document import schema
 from nndefense.core.errors import ConfigError, FileFault, InputError
+from nndefense.core.files import read_json, write_json
 from nndefense.images import decode, folder, tar_listing, tars, webdataset
 from nndefense.images.description import list_set, open_described, open_options
 from nndefense.images.folder import Folder
@@ -251,9 +252,9 @@ def test_rows_mean_what_was_listed_whatever_comes_and_goes(listed):
     images = open_options(options).read(range(4)).images
     write_samples(folder / "tars/0/0.tar", sample(9))
     (folder / "tars").rename(folder / "moved")
-    about = json.loads((folder / "set.json").read_text())
+    about = read_json(folder / "set.json")
     about["options"]["pattern"] = str(folder / "moved/?/0.tar")
-    (folder / "set.json").write_text(json.dumps(about))
+    write_json(folder / "set.json", about)
     again = open_described(folder / "set.json")
     assert np.array_equal(again.read(range(4)).images, images)
     (folder / "moved/a/0.tar").unlink()

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nndefense.core.arrays import read_arrays
 from nndefense.core.errors import InputError
-from nndefense.core.files import read_arrays, read_json
+from nndefense.core.files import read_json
 from nndefense.images.description import open_options
 from nndefense.images.shapes_kinds import TASK_KINDS
 from nndefense.images.shapes_scene import ALL_KINDS
@@ -72,9 +73,8 @@ def test_a_task_of_drawn_kinds_that_no_network_is_trained_on(place):
     drawn = place.draw("shapes.npz", "web", "web", gallery_count=100, queries_count=50)
     assert drawn["gallery/labels"].min() >= 0
     assert drawn["queries/labels"].min() >= 0
-    with pytest.raises(
-        InputError, match=r"retrieval\.tasks\.colours: train and others have different classes; allowed"
-    ):
+    words = r"retrieval\.tasks\.colours: image set others has no class 'blue', which is label 0 of image set train; all"
+    with pytest.raises(InputError, match=words):
         place.draw("shapes.npz", "train", "others")
 
 

@@ -1,5 +1,6 @@
 """Image sets: where images come from. Adding a kind: a file here and a line in KINDS."""
 
+from nndefense.core.plugins import plugins
 from nndefense.core.registry import Entry
 
 KINDS = {
@@ -12,3 +13,4 @@ KINDS = {
     "webdataset": Entry("nndefense.images.webdataset:WebDataset", "images in tars"),
     "classes_of": Entry("nndefense.images.classes_of:ClassesOf", "some classes of a set"),
 }
+KINDS |= plugins("images", KINDS)

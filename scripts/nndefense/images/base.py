@@ -8,11 +8,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from nndefense.core.errors import FileFault, InputError
+from nndefense.images.classes import Origin
+from nndefense.images.states import first_changed
 
 Block = dict[str, np.ndarray]
 
@@ -36,10 +39,12 @@ class Places(NamedTuple):
     Attributes:
         sources: one a row.
         skipped: position -> why it is skipped, as far as listing has found that out.
+        states: of files of their own, as `states.state_of` gave them, one a row; none of other images.
     """
 
     sources: list[str]
     skipped: dict[int, str]
+    states: Sequence[str] = ()
 
 
 class Manifest(Protocol):
@@ -83,14 +88,18 @@ class ImageSet(ABC):
         size: side of the images in pixels.
         resize: pixels of the short side before cropping; None: size.
         crop: "center", or "none" where the whole image is squeezed into the square.
+        labels_by: where labels come from, once the set is listed.
         numbered: whether rows are read by their number alone, so that where they are need not be noted.
+        listed_as: name under which the set was listed; empty if it is opened anew.
     """
 
     class_names: tuple[str, ...]
     size: int
     resize: int | None = None
     crop: str = "center"
+    labels_by: Origin = "list"
     numbered: bool = False
+    listed_as: str = ""
 
     @abstractmethod
     def list_rows(self) -> Iterator[Block]:
@@ -102,6 +111,10 @@ class ImageSet(ABC):
     @abstractmethod
     def read_sources(self, sources: Sequence[str]) -> Batch:
         """Return the images at `sources`, as `list_rows` gives them, in that order."""
+
+    def files(self, sources: Sequence[str]) -> Sequence[Path]:
+        """The files that images at `sources` are, one each; none where images have no files of their own."""
+        return ()
 
     @cached_property
     def listed(self) -> Manifest:
@@ -125,6 +138,17 @@ class ImageSet(ABC):
         """Small JSON that reading needs besides the manifest, known once the set is listed."""
         return {}
 
+    def noted(self) -> dict[str, Any]:
+        """Small JSON by which `news` finds out whether the set is as it was listed, known once it is."""
+        return {}
+
+    def news(self, noted: Mapping[str, Any]) -> str:
+        """What has come to the set or gone since it was listed, "" for nothing; reads no images and no manifest.
+
+        noted: as `noted` gave it then.
+        """
+        return ""
+
     def adopt(self, about: Mapping[str, Any], manifest: Manifest, facts: Mapping[str, Any]) -> None:
         """Be the set that was listed before.
 
@@ -136,7 +160,7 @@ class ImageSet(ABC):
         Raises:
             FileFault: the set has another number of rows now, so that their ids mean other images.
         """
-        self.listed, self.class_names = manifest, tuple(about["class_names"])
+        self.listed, self.class_names, self.listed_as = manifest, tuple(about["class_names"]), about["name"]
         self.recall(about, facts)
         if len(self) != len(manifest):
             raise changed(about["name"], f"it has {len(self):,} rows, and had {len(manifest):,}")
@@ -152,7 +176,9 @@ class ImageSet(ABC):
             InputError: a row is not in 0 .. len - 1.
             FileFault: what was listed has changed, or the manifest is damaged.
         """
-        sources, skipped = self.listed.places(checked_rows(rows, len(self)))
+        sources, skipped, states = self.listed.places(checked_rows(rows, len(self)))
+        if states and (place := first_changed(self.files(sources), states)) is not None:
+            raise changed(self.listed_as, f"{sources[place]} was replaced, edited, or copied without its date")
         if not skipped:
             return self.read_sources(sources)
         good = [place for place in range(len(sources)) if place not in skipped]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from pydantic import Field
 from nndefense.core.errors import ConfigError, InputError
 from nndefense.core.options import Whole
 from nndefense.images.base import Batch, Block, ImageSet
+from nndefense.images.classes import Origin, same_text
 from nndefense.images.description import open_options
 
 SHOWN = 10
@@ -46,6 +48,10 @@ class ClassesOf(ImageSet):
     def class_names(self) -> tuple[str, ...]:
         return self.whole.class_names
 
+    @property
+    def labels_by(self) -> Origin:
+        return self.whole.labels_by
+
     @cached_property
     def size(self) -> int:
         return self.whole.size
@@ -71,6 +77,15 @@ class ClassesOf(ImageSet):
     def read_sources(self, sources: Sequence[str]) -> Batch:
         return self.whole.read_sources(sources)
 
+    def files(self, sources: Sequence[str]) -> Sequence[Path]:
+        return self.whole.files(sources)
+
+    def noted(self) -> dict[str, Any]:
+        return self.whole.noted()
+
+    def news(self, noted: Mapping[str, Any]) -> str:
+        return self.whole.news(noted)
+
     def facts(self) -> dict[str, Any]:
         return self.whole.facts()
 
@@ -90,10 +105,10 @@ def _labels(classes: Sequence[str | int], names: Sequence[str]) -> list[int]:
     """
     called: dict[str, list[int]] = {}
     for label, name in enumerate(names):
-        called.setdefault(name, []).append(label)
+        called.setdefault(same_text(name), []).append(label)
     found: set[int] = set()
     for one in classes:
-        labels = called.get(one, []) if isinstance(one, str) else [one] if 0 <= one < len(names) else []
+        labels = called.get(same_text(one), []) if isinstance(one, str) else [one] if 0 <= one < len(names) else []
         if not labels:
             allowed = f"0 to {len(names) - 1}, or a name: {_some(names)}"
             raise ConfigError(f"classes_of: class {one!r} is unknown; allowed: {allowed}")

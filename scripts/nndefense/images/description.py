@@ -37,8 +37,8 @@ def list_set(
         advance: is told the number of rows whenever some are listed.
 
     Returns:
-        What set.json holds: name, options, class names, number of rows, how images are cut, and where the manifest is,
-        from set.json's folder, with a checksum of its content.
+        What set.json holds: name, options, class names, where labels come from, number of rows, how images are cut,
+        and where the manifest is, from set.json's folder, with a checksum of its content.
     """
     image_set = open_options(options)
     write_manifest(manifest, image_set, advance)
@@ -47,6 +47,8 @@ def list_set(
         "name": name,
         "options": dict(options),
         "class_names": list(image_set.class_names),
+        "labels": image_set.labels_by,
+        "noted": image_set.noted(),
         "rows": len(image_set),
         "size": image_set.size,
         "resize": image_set.resize,

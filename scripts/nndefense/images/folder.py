@@ -1,11 +1,12 @@
 """Image files in class folders, or in one flat folder."""
 
-import os
+import time
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -14,10 +15,19 @@ from nndefense.core.errors import ConfigError, InputError
 from nndefense.core.options import Whole
 from nndefense.core.tables import ROWS
 from nndefense.images.base import Batch, Block, ImageSet, text_column
-from nndefense.images.decode import Undecodable, decode, read_files
+from nndefense.images.classes import Origin, same_text
+from nndefense.images.decode import ImageFile, Undecodable, decode, read_files
+from nndefense.images.walk import (
+    Seen,
+    check_folder,
+    class_folders,
+    folder_news,
+    note_folders,
+    some,
+    walk_images,
+)
 
 Side = Annotated[int, Field(ge=8)]
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 class Folder(ImageSet):
@@ -26,14 +36,15 @@ class Folder(ImageSet):
     In the order of torchvision's ImageFolder: root/<class>/**/<file>. Files directly in `root` have label -1 and no
     tag. Hidden files and folders and other suffixes are not listed; a listed file that cannot be decoded keeps its row
     and is skipped when read. Without `size` it is that of the first readable image, which must be square, and images of
-    another size are skipped. Folders that `classes` lacks have label -1.
+    another size are skipped. Folders that `classes` lacks have label -1. Names of classes are in Unicode's normal form
+    C, whichever the file system keeps.
 
     Attributes:
         threads: decoding threads; 0 takes the CPUs this process may use.
 
     Raises:
         ConfigError: an option out of range, or a class that has no folder.
-        InputError: `root` is missing or holds no image.
+        InputError: `root` is missing or holds no image, or is refused by `walk_images`; two folders are one class.
     """
 
     threads: int = 0
@@ -79,6 +90,10 @@ class Folder(ImageSet):
         if size is not None:
             self.size = size
 
+    @property
+    def labels_by(self) -> Origin:
+        return "ranks" if self.classes is None else "mapping"
+
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         return _label_folders(self.root, self.classes)[1]
@@ -89,22 +104,33 @@ class Folder(ImageSet):
 
     def list_rows(self) -> Iterator[Block]:
         labels, _ = _label_folders(self.root, self.classes)
-        walk = walk_images(self.root)
+        seen, now = Seen(), time.time()
+        walk = walk_images(self.root, seen)
         while part := list(islice(walk, ROWS)):
-            paths, tags = zip(*part, strict=True)
+            paths, folders = zip(*part, strict=True)
+            tags = [same_text(folder) for folder in folders]
             yield {
                 "source": text_column(paths),
                 "label": np.array([labels.get(tag, -1) for tag in tags], dtype=np.int64),
                 "tag": text_column(tags),
             }
+        self._noted = note_folders(seen.folders.values(), self.root, now)
 
     def read_sources(self, sources: Sequence[str]) -> Batch:
-        paths = [self.root / source for source in sources]
-        return read_files(paths, self.size, self.resize, self.crop, self.exact, self.threads)
+        return read_files(self.files(sources), self.size, self.resize, self.crop, self.exact, self.threads)
+
+    def files(self, sources: Sequence[str]) -> Sequence[Path]:
+        return [self.root / source for source in sources]
+
+    def noted(self) -> dict[str, Any]:
+        return self._noted
+
+    def news(self, noted: Mapping[str, Any]) -> str:
+        return folder_news(self.root, noted)
 
     def read_bytes(self, source: str) -> bytes:
-        """Bytes of an image. Raises OSError."""
-        return (self.root / source).read_bytes()
+        """Bytes of an image. Raises OSError or Undecodable."""
+        return ImageFile(self.root / source).read_bytes()
 
 
 def check_geometry(kind: str, size: int | None, resize: int | None, crop: str = "center") -> None:
@@ -119,83 +145,28 @@ def check_geometry(kind: str, size: int | None, resize: int | None, crop: str = 
         raise ConfigError(f"{kind} resize is the short side before a center crop to size: it must be at least size")
 
 
-def check_folder(root: Path) -> None:
-    """Raise InputError if `root` is not a folder."""
-    if not root.is_dir():
-        raise InputError(f"{root} is not a folder; expected images there, as {root}/<class>/<name>.jpg")
-
-
-def list_images(root: Path) -> tuple[list[Path], list[str]]:
-    """Image files under `root` and the first folder of each below it ("" for none), in a stable order."""
-    found = list(walk_images(root))
-    return [root / path for path, _ in found], [tag for _, tag in found]
-
-
-def walk_images(root: Path) -> Iterator[tuple[str, str]]:
-    """Image files under `root` in a stable order; holds the names of one of its folders at a time.
-
-    Yields:
-        The path from `root` with forward slashes, and the first folder of it ("" for none).
-
-    Raises:
-        InputError: `root` is no folder, or holds no image.
-    """
-    check_folder(root)
-    folders, names = _entries(root)
-    empty = True
-    for name in _images(names):
-        empty = False
-        yield name, ""
-    for tag in folders:
-        for below, inside in _image_folders(root / tag):
-            for name in inside:
-                empty = False
-                yield f"{tag}/{below}{name}", tag
-    if empty:
-        raise InputError(f"{root} holds no image; expected {root}/<class>/<name>.jpg ({', '.join(SUFFIXES)})")
-
-
-def _image_folders(folder: Path) -> list[tuple[str, list[str]]]:
-    """A folder and all folders in it, in order: what paths to images there start with, and their names."""
-    found = []
-    for place, inner, names in os.walk(folder, followlinks=True):
-        inner[:] = _visible(inner)
-        below = "" if place == str(folder) else Path(place).relative_to(folder).as_posix() + "/"
-        found.append((place, below, _images(names)))
-    return [(below, names) for _, below, names in sorted(found)]
-
-
-def _entries(root: Path) -> tuple[list[str], list[str]]:
-    """Visible folders in a folder, sorted, and files there."""
-    _, folders, names = next(os.walk(root), ("", [], []))
-    return sorted(_visible(folders)), names
-
-
-def _visible(names: Sequence[str]) -> list[str]:
-    return [name for name in names if not name.startswith(".")]
-
-
-def _images(names: Sequence[str]) -> list[str]:
-    return sorted(name for name in _visible(names) if name.lower().endswith(SUFFIXES))
-
-
 def _label_folders(root: Path, classes: Mapping[str, int] | None) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Folder -> label, and the name of each label ("class 7" where no folder has it)."""
-    folders, _ = _entries(root)
+    """Class -> label, and the name of each label ("class 7" where no folder has it)."""
+    folders = [same_text(name) for name in class_folders(root)]
+    for name, before in zip(folders[1:], folders, strict=False):
+        if name == before:
+            raise InputError(
+                f"{root} has two folders {name!r}, spelled with other code points; allowed: each class once"
+            )
+    for name in folders:
+        if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
+            raise InputError(f"{root} has the folder {name!a}; allowed: names of classes in UTF-8, on one line")
     if classes is None:
         return {name: number for number, name in enumerate(folders)}, tuple(folders)
-    for name, label in classes.items():
+    given = {same_text(name): label for name, label in classes.items()}
+    for name, label in given.items():
         if name not in folders:
-            raise ConfigError(f"classes names {name!r}, but {root} has no such folder; it has {_some(folders)}")
+            raise ConfigError(f"classes names {name!r}, but {root} has no such folder; it has {some(folders)}")
         if label < 0:
             raise ConfigError(f"classes gives {name!r} the label {label}; labels start at 0")
-    names = {label: name for name, label in classes.items()}
+    names = {label: name for name, label in given.items()}
     count = max(names, default=-1) + 1
-    return dict(classes), tuple(names.get(label, f"class {label}") for label in range(count))
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (" ..." if len(names) > 10 else "") or "none"
+    return given, tuple(names.get(label, f"class {label}") for label in range(count))
 
 
 class Encoded(Protocol):

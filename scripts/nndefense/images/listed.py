@@ -12,6 +12,7 @@ from pydantic import Field
 
 from nndefense.core.errors import ConfigError, InputError
 from nndefense.images.base import Batch, Block, ImageSet, text_column
+from nndefense.images.classes import same_text
 from nndefense.images.decode import read_files
 from nndefense.images.folder import Side, check_geometry
 
@@ -81,7 +82,7 @@ class ListedImages(ImageSet):
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        return self._lists[0].class_names
+        return tuple(map(same_text, self._lists[0].class_names))
 
     @cached_property
     def _lists(self) -> tuple[Listing, np.ndarray]:
@@ -95,12 +96,14 @@ class ListedImages(ImageSet):
         yield {
             "source": text_column([listing.paths[row] for row in np.flatnonzero(kept)]),
             "label": labels,
-            "tag": text_column([listing.class_names[label] for label in labels]),
+            "tag": text_column([self.class_names[label] for label in labels]),
         }
 
     def read_sources(self, sources: Sequence[str]) -> Batch:
-        paths = [self.root / source for source in sources]
-        return read_files(paths, self.size, self.resize, self.crop, threads=self.threads)
+        return read_files(self.files(sources), self.size, self.resize, self.crop, threads=self.threads)
+
+    def files(self, sources: Sequence[str]) -> Sequence[Path]:
+        return [self.root / source for source in sources]
 
 
 def check_options(kind: str, part: str, parts: Sequence[str], size: int, resize: int | None, crop: str) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ import numpy as np
 
 from nndefense.core.errors import InputError
 from nndefense.core.tables import TableReader, stream_table
-from nndefense.images.base import Block, ImageSet, Places
+from nndefense.images.base import Block, ImageSet, Places, text_column
+from nndefense.images.states import state_of
 
-# Neither stands in a path or a reason.
+# Stands in no path, reason or state.
 APART = b"\0"
 
 
@@ -41,13 +42,14 @@ class StoredManifest:
 
     def places(self, rows: np.ndarray) -> Places:
         """Where images of rows (n,) are; reads what the manifest says of these and no others."""
-        sources, skipped = [], {}
+        sources, skipped, states = [], {}, []
         for place, record in enumerate(self.table.records(rows)):
-            source, _, reason = record.partition(APART)
-            sources.append(source.decode())
+            source, reason, state = [*record.decode().split(APART.decode()), "", ""][:3]
+            sources.append(source)
+            states.append(state)
             if reason:
-                skipped[place] = reason.decode()
-        return Places(sources, skipped)
+                skipped[place] = reason
+        return Places(sources, skipped, states if any(states) else ())
 
 
 def write_manifest(path: str | Path, image_set: ImageSet, advance: Callable[[int], object] = lambda rows: None) -> None:
@@ -64,8 +66,9 @@ def write_manifest(path: str | Path, image_set: ImageSet, advance: Callable[[int
     digests: dict[str, Any] = {}
     with stream_table(path, repeated=("tag", "skipped")) as table:
         for block in image_set.manifest_blocks():
-            table.append(block, None if image_set.numbered else _records(block))
-            for name, values in block.items():
+            states = [state_of(path) for path in image_set.files(block["source"].tolist())]
+            table.append(block, None if image_set.numbered else _records(block, states))
+            for name, values in (block | ({"state": text_column(states)} if states else {})).items():
                 digests.setdefault(name, hashlib.sha256()).update(_content(values))
             advance(len(block["source"]))
         facts = image_set.facts()
@@ -74,14 +77,12 @@ def write_manifest(path: str | Path, image_set: ImageSet, advance: Callable[[int
         table.facts = {"sha256": whole, "facts": facts}
 
 
-def _records(block: Block) -> list[bytes]:
+def _records(block: Block, states: Sequence[str]) -> list[bytes]:
+    """Source, reason and state of each row; what is empty at the end is left out."""
     sources = [_encoded(source) for source in block["source"].tolist()]
-    if "skipped" not in block:
-        return sources
-    reasons = block["skipped"].tolist()
-    return [
-        source + APART + reason.encode() if reason else source for source, reason in zip(sources, reasons, strict=True)
-    ]
+    reasons = block["skipped"].tolist() if "skipped" in block else [""] * len(sources)
+    notes = zip(sources, reasons, states or [""] * len(sources), strict=True)
+    return [APART.join([source, reason.encode(), state.encode()]).rstrip(APART) for source, reason, state in notes]
 
 
 def _encoded(source: str) -> bytes:

@@ -74,6 +74,9 @@ class PoolReader:
                 )
             images[chosen] = batch.images
             skipped |= {int(chosen[position]): reason for position, reason in batch.skipped.items()}
+        if images is None:
+            side = next(iter(self.sets.values())).size
+            images = np.zeros((0, side, side, 3), np.uint8)
         return Batch(images, skipped)
 
 
@@ -95,7 +98,10 @@ def pool_blocks(pool: str | Path, sets: Sequence[str | Path], shard: tuple[int, 
     """
     reader, (start, stop) = PoolReader.open(pool, sets), shard
     if stop > len(reader):
-        raise InputError(f"{pool}: holds {len(reader):,} images, a database of {stop:,} was asked for")
+        raise InputError(
+            f"{pool}: holds {len(reader):,} images, a database of {stop:,} was asked for; allowed in `sizes`, with "
+            f"what `attacks.white_box.overlaps` needs behind the largest: at most {len(reader)}"
+        )
     # At once: each row group of a table is read once a shard.
     found = reader.rows_at(np.arange(start, stop))
 

@@ -170,7 +170,7 @@ def _write_table(
 
 def _in_tars(name: str, manifest: StoredManifest, tags: Collection[str] | None) -> list[int]:
     """How many images of each tar of a set are kept."""
-    counts = np.array([rows for _, _, rows in manifest.facts.get("tars", [])], dtype=np.int64)
+    counts = np.array([tar[2] for tar in manifest.facts.get("tars", [])], dtype=np.int64)
     # Of a set that is a part of another one, tars are those of the whole.
     if counts.sum() != len(manifest):
         raise InputError(f"order: tars, but image set {name} is not of whole tars; allowed: sets of kind webdataset")

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nndefense.core.errors import InputError
+from nndefense.images.classes import same_text
 from nndefense.images.decode import Undecodable
 from nndefense.images.tags import NO_CLASS, SHOWN, TagList
 from nndefense.images.tars import Sample, read_text
@@ -89,7 +90,8 @@ class Notes:
         if self.numbers:
             raise InputError(f"{where}: label {given[:40]!r}, where others are numbers; allowed: all alike")
         # Surrogates can stand in JSON, and in no file.
-        return self.names.setdefault(given.encode("utf-8", "backslashreplace").decode(), len(self.names))
+        name = same_text(given.encode("utf-8", "backslashreplace").decode())
+        return self.names.setdefault(name, len(self.names))
 
     def _counted(self, label: int, where: str) -> int:
         most = MAX_CLASSES if self.tags is None else len(self.tags.names)

@@ -16,6 +16,7 @@ from typing import Any
 
 from nndefense.core.errors import InputError
 from nndefense.core.files import write_text
+from nndefense.images.classes import same_text
 
 SHIPPED = {"imagenet": Path(__file__).with_name("imagenet.json")}
 FORM = 'a JSON object with the words of each class, as {"tench": ["Tinca tinca"], "goldfish": []}'
@@ -57,13 +58,16 @@ class TagList:
         labels: name -> label.
 
     Raises:
-        InputError: a word of a class without a letter or digit.
+        InputError: a word of a class without a letter or digit, or a class twice.
     """
 
     def __init__(self, classes: Mapping[str, Sequence[str]]) -> None:
         """classes: name -> further words, in the order of labels."""
-        self.names = tuple(classes)
-        self.labels = {name: label for label, name in enumerate(classes)}
+        self.names = tuple(map(same_text, classes))
+        self.labels = {name: label for label, name in enumerate(self.names)}
+        if len(self.labels) < len(self.names):
+            twice = next(name for label, name in enumerate(self.names) if self.labels[name] != label)
+            raise InputError(f"tag list: class {twice!r} stands there twice, spelled with other code points")
         self.known: dict[tuple[str, ...], set[int]] = {}
         for label, (name, others) in enumerate(classes.items()):
             for word in (name, *others):
@@ -105,8 +109,8 @@ class TagList:
         Raises:
             InputError: there is no such class, or several share the word.
         """
-        if word in self.labels:
-            return self.labels[word]
+        if (name := same_text(word)) in self.labels:
+            return self.labels[name]
         labels = sorted(self.known.get(split_words(word), ()))
         if len(labels) == 1:
             return labels[0]

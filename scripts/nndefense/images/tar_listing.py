@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from nndefense.core.errors import InputError
-from nndefense.images.decode import Undecodable
-from nndefense.images.folder import SUFFIXES
+from nndefense.images.decode import MAX_BYTES, Undecodable
 from nndefense.images.sample_notes import Notes
 from nndefense.images.tags import NO_CLASS
 from nndefense.images.tars import Member, Sample, read_samples
-
-MAX_BYTES = 1 << 28  # of a stored image; one of `decode.MAX_PIXELS` takes less, unless it is not compressed
+from nndefense.images.walk import SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ def tar_name(path: str) -> str:
     return path.encode("utf-8", "backslashreplace").decode()
 
 
-def list_tar(path: Path, name: str, notes: Notes) -> tuple[Part, int]:
+def list_tar(path: Path, name: str, notes: Notes) -> tuple[Part, int, int]:
     """List a tar: reads its headers, and of its files those that `notes` needs.
 
     Args:
@@ -47,7 +45,7 @@ def list_tar(path: Path, name: str, notes: Notes) -> tuple[Part, int]:
         notes: reads labels and tags.
 
     Returns:
-        Its samples, and its size in bytes.
+        Its samples, its size in bytes, and when it was written, in whole seconds since 1970.
 
     Raises:
         InputError: the tar cannot be opened, or a label is no class.
@@ -55,7 +53,7 @@ def list_tar(path: Path, name: str, notes: Notes) -> tuple[Part, int]:
     sources, columns, skipped = [], [], []
     try:
         with open(path, "rb") as handle:
-            size = os.fstat(handle.fileno()).st_size
+            about = os.fstat(handle.fileno())
             for sample in read_samples(handle):
                 image, classes, fault = Member(sample.key, sample.offset, 0), (NO_CLASS, NO_CLASS), ""
                 try:
@@ -69,7 +67,11 @@ def list_tar(path: Path, name: str, notes: Notes) -> tuple[Part, int]:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); allowed: tars that can") from error
     classes = np.array(columns, dtype=np.int64).reshape(-1, 2)
-    return Part(np.array(sources, dtype=np.bytes_), classes, np.array(skipped, dtype=np.bytes_)), size
+    return (
+        Part(np.array(sources, dtype=np.bytes_), classes, np.array(skipped, dtype=np.bytes_)),
+        about.st_size,
+        int(about.st_mtime),
+    )
 
 
 def _image(sample: Sample) -> Member:

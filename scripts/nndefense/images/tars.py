@@ -198,19 +198,22 @@ class OpenTar:
 
     Attributes:
         size: bytes; None where it cannot be opened.
+        date: when it was written, in whole seconds since 1970.
     """
 
     def __init__(self, path: Path, stack: ExitStack) -> None:
         """stack: closes it."""
         self.error: OSError | None = None
         self.size: int | None = None
+        self.date = 0
         try:
             self.number = os.open(path, os.O_RDONLY)
         except OSError as error:
             self.error = error
         else:
             stack.callback(os.close, self.number)
-            self.size = os.fstat(self.number).st_size
+            about = os.fstat(self.number)
+            self.size, self.date = about.st_size, int(about.st_mtime)
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,10 @@ class TorchvisionSet(ImageSet):
     def read_sources(self, sources: Sequence[str]) -> Batch:
         if self.numbered:
             return self.read([number_of(source) - self.first for source in sources])
-        return read_files([self.root / source for source in sources], self.size, self.resize, "center")
+        return read_files(self.files(sources), self.size, self.resize, "center")
+
+    def files(self, sources: Sequence[str]) -> Sequence[Path]:
+        return [] if self.numbered else [self.root / source for source in sources]
 
     def read(self, rows: Sequence[int]) -> Batch:
         if not self.numbered:

@@ -14,10 +14,12 @@ from pydantic import Field
 
 from nndefense.core.errors import ConfigError, InputError
 from nndefense.images.base import Batch, Block, ImageSet, changed, text_column
+from nndefense.images.classes import Origin
 from nndefense.images.decode import read_files
 from nndefense.images.folder import Side, check_geometry, common_size
 from nndefense.images.listed import Crop
 from nndefense.images.sample_notes import Notes
+from nndefense.images.states import digest
 from nndefense.images.tags import read_tag_list
 from nndefense.images.tar_listing import Part, list_tar, spooled, tar_name
 from nndefense.images.tars import OpenTar, Stored, find_tars
@@ -35,12 +37,14 @@ class Tar:
         path: from the folder that all of them share.
         size: bytes, when it was listed.
         rows: samples in it.
+        date: when it was written, in whole seconds since 1970; 0 where that was not noted.
     """
 
     number: int
     path: str
     size: int
     rows: int
+    date: int = 0
 
 
 Place = tuple[Tar, int, int]
@@ -57,7 +61,6 @@ class WebDataset(ImageSet):
 
     Attributes:
         threads: decoding threads; 0 takes the CPUs this process may use.
-        name: under which it was listed; empty if it is opened anew, and what its tars were is not compared.
         folder: that all tars are in.
         tars: by what sources call them.
 
@@ -67,7 +70,6 @@ class WebDataset(ImageSet):
     """
 
     threads: int = 0
-    name: str = ""
 
     def __init__(
         self,
@@ -132,6 +134,10 @@ class WebDataset(ImageSet):
             notes = self._listed_notes
         return notes.classes()[0]
 
+    @property
+    def labels_by(self) -> Origin:
+        return "ranks" if self._listed_notes.names else "list"
+
     @cached_property
     def size(self) -> int:
         return common_size(self, self.pattern)
@@ -172,8 +178,8 @@ class WebDataset(ImageSet):
         name = tar_name(place)
         if name in tars:
             raise InputError(f"{self.pattern}: two tars are called {name!r}; allowed: names of UTF-8")
-        part, size = list_tar(path, name, notes)
-        tars[name] = self.tars[name] = Tar(len(tars), place, size, len(part.sources))
+        part, size, date = list_tar(path, name, notes)
+        tars[name] = self.tars[name] = Tar(len(tars), place, size, len(part.sources), date)
         return part
 
     def facts(self) -> dict[str, Any]:
@@ -181,11 +187,21 @@ class WebDataset(ImageSet):
         start, folder = _fixed(self.pattern), str(self.folder)
         if start:
             folder = os.path.relpath(folder, start)
-        return {"folder": folder, "tars": [[tar.path, tar.size, tar.rows] for tar in self.tars.values()]}
+        return {"folder": folder, "tars": [[tar.path, tar.size, tar.rows, tar.date] for tar in self.tars.values()]}
+
+    def noted(self) -> dict[str, Any]:
+        """How many tars there are, and what they are called."""
+        return {"tars": [len(self.tars), digest(self.tars)]}
+
+    def news(self, noted: Mapping[str, Any]) -> str:
+        paths = find_tars(self.pattern)
+        folder = os.path.commonpath([path.parent for path in paths])
+        names = [tar_name(os.path.relpath(path, folder)) for path in paths]
+        count, before = noted["tars"]
+        return "" if digest(names) == before else f"its pattern names {len(names):,} tars, and named {count:,} others"
 
     def recall(self, about: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         super().recall(about, facts)
-        self.name = about["name"]
         self.folder = Path(_fixed(self.pattern), facts["folder"])
         self.tars = {tar_name(one[0]): Tar(number, *one) for number, one in enumerate(facts["tars"])}
 
@@ -221,8 +237,10 @@ class WebDataset(ImageSet):
         handles = {}
         for tar in dict.fromkeys(tar for tar, _, _ in places):
             handles[tar] = handle = OpenTar(self.folder / tar.path, stack)
-            if self.name and handle.size not in (None, tar.size):
-                raise changed(self.name, f"{tar.path} has {handle.size:,} bytes, and had {tar.size:,}")
+            if self.listed_as and handle.size not in (None, tar.size):
+                raise changed(self.listed_as, f"{tar.path} has {handle.size:,} bytes, and had {tar.size:,}")
+            if self.listed_as and handle.size is not None and tar.date not in (0, handle.date):
+                raise changed(self.listed_as, f"{tar.path} was replaced, edited, or copied without its date")
         return [Stored(handles[tar], offset, size) for tar, offset, size in places]
 
 

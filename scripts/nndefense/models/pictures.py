@@ -6,9 +6,11 @@ import numpy as np
 
 from nndefense.core.command import Job
 from nndefense.core.errors import InputError
-from nndefense.core.files import read_json, read_table
+from nndefense.core.files import read_json
 from nndefense.core.progress import Progress
 from nndefense.core.skipped import check_skipped, usable
+from nndefense.core.tables import read_table
+from nndefense.images.classes import ClassList
 from nndefense.images.description import open_described, read_blocks
 
 
@@ -34,8 +36,8 @@ def read_pictures(
     """All images of a set, or `count` of them drawn at random with the seed, in the set's order.
 
     key: of the configuration, for messages. classes: labels are below; None: any.
-    Raises InputError for labels beyond the classes, for fewer images than
-    `count`, and where a larger share than `skip_limit` cannot be read.
+    Raises InputError for labels beyond the classes, for another number of classes where the set numbers its own, for
+    fewer images than `count`, and where a larger share than `skip_limit` cannot be read.
     """
     about = read_json(description)
     labels = read_table(manifest, "label")["label"]
@@ -48,6 +50,7 @@ def read_pictures(
     if labels.min(initial=0) < 0 or (classes is not None and labels.max(initial=0) >= classes):
         allowed = "from 0" if classes is None else f"0 to {classes - 1} (`classes` is {classes})"
         raise InputError(f"{key}: {about['name']} has labels {labels.min()} to {labels.max()}; allowed: {allowed}")
+    ClassList.of_set(about).check_count(classes, key)
     return read_rows(job, description, labels, rows, skip_limit)
 
 
