@@ -7,6 +7,8 @@ Makes: captions/{figure or table}.rst   for `snakemake --report`, which shows th
 """
 
 ABOUT = about_run(CONFIG)
+# For report/workflow.rst, which sees nothing else.
+config["report"] = report_words(CONFIG)
 EVERYTHING = [
     *(f"<results>/{piece.name}.pdf" for piece in FIGURES),
     *(f"<results>/{piece.name}.md" for piece in TABLES),

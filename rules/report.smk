@@ -5,7 +5,7 @@ Makes: {figure}.{csv,pdf,png}
        {table}.{csv,md,tex}     also claims, judged on this run's predictions, and rows_{evaluation kind}
 """
 
-from nndefense.report.pages.about import about_run
+from nndefense.report.pages.about import about_run, report_words
 from nndefense.report.pieces import existing, labels, piece_target
 
 PIECES = {piece.name: piece for piece in existing(CONFIG)}

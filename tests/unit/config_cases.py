@@ -11,7 +11,7 @@ SMALL = {
     "dataset": "shapes",
     "classes": 10,
     "images": {"train": {"kind": "shapes", "first": 0, "rows": 500}},
-    "queries": {"images": "train"},
+    "queries": {"images": "train", "shared": True},
     "models": {"small": {"architecture": "cifar_resnet8", "train": {"images": "train"}}},
     "target": "small",
     "surrogate": "small",

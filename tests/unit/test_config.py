@@ -183,10 +183,10 @@ def test_options_of_a_component_fit_its_class():
 @pytest.mark.parametrize(
     ("pools", "main"),
     [
-        ({"All": [1, 2, 3, 4], "Targeted": [1, 2, 3]}, "Targeted"),
-        ({"All": [1, 2, 3], "Targeted": [1]}, "All"),
-        ({"All": [1], "Targeted": [1]}, "Targeted"),
-        ({"All": [2, 1]}, "All"),
+        ({"All": [50, 51, 52, 53], "Targeted": [50, 51, 52]}, "Targeted"),
+        ({"All": [50, 51, 52], "Targeted": [50]}, "All"),
+        ({"All": [50], "Targeted": [50]}, "Targeted"),
+        ({"All": [51, 50]}, "All"),
     ],
 )
 def test_the_main_pool(pools, main):

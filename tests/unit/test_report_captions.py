@@ -16,13 +16,13 @@ from nndefense.evaluation.rows import format_rows
 from nndefense.report.claims.catalog import CLAIMS as ALL_CLAIMS
 from nndefense.report.claims.judge import COLUMNS, judge
 from nndefense.report.claims.verdicts import headlines, verdict_text
+from nndefense.report.markup import rst
 from nndefense.report.pages.about import about_piece, about_run
 from nndefense.report.pages.captions import (
     NO_CLAIM,
     as_rst,
     caption_of,
     captions,
-    escaped,
     findings_of,
     piece_of,
     read_claims,
@@ -177,7 +177,7 @@ def test_captions_are_of_what_the_configuration_has_the_axes_for(judged):
 
 @given(st.text(st.sampled_from("aA1 *_`|{}%#[]<>\\:.-+'\"Δ"), min_size=1).map(str.split).map(" ".join).filter(bool))
 def test_escaped_text_reaches_the_page_unchanged(text):
-    assert words(rendered(f"x {escaped(text)} x")) == words(f"x {text.replace('<', '&lt;').replace('>', '&gt;')} x")
+    assert words(rendered(f"x {rst(text)} x")) == words(f"x {text.replace('<', '&lt;').replace('>', '&gt;')} x")
 
 
 def test_claims_are_read_as_they_were_written(judged, tmp_path):

@@ -12,8 +12,8 @@ import yaml
 
 from nndefense.axes.cells import System
 from nndefense.config import load_config
+from nndefense.core.arrays import read_arrays, write_array, write_arrays
 from nndefense.core.errors import FileFault, InputError
-from nndefense.core.files import read_arrays, write_array, write_arrays
 from nndefense.database.row_checks import row_checks
 from nndefense.evaluation.certified import COLUMNS, write_certificates
 from nndefense.evaluation.intervals import wilson_interval

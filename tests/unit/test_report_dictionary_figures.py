@@ -10,8 +10,8 @@ import yaml
 from nndefense.axes.cells import System
 from nndefense.axes.queries import Pack
 from nndefense.config import load_config
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.errors import FileFault, InputError
-from nndefense.core.files import read_arrays, write_arrays
 from nndefense.evaluation.intervals import wilson_interval
 from nndefense.evaluation.outcomes import write_predictions
 from nndefense.report.dictionaries import dictionary_names, short_name

@@ -4,8 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.errors import FileFault
-from nndefense.core.files import read_arrays, write_arrays
 from nndefense.dictionaries.stored_clusters import read_clusters
 from nndefense.report.figures.fig_clusters import SIDE, Band, chosen_bands, draw_clusters, read_bands, shrunk, summary
 from nndefense.report.figures.fig_filters import chosen_clusters, coarseness, read_dictionaries, running_mean, tiles

@@ -12,10 +12,12 @@ import yaml
 
 from nndefense.axes.queries import Pack
 from nndefense.config import load_config
+from nndefense.core.arrays import write_array, write_arrays
 from nndefense.core.errors import InputError
-from nndefense.core.files import read_json, write_array, write_arrays, write_json, write_table
+from nndefense.core.files import read_json, write_json
 from nndefense.core.fingerprint import fingerprint, used_modules
 from nndefense.core.registry import Entry
+from nndefense.core.tables import write_table
 from nndefense.database.row_checks import row_checks
 from nndefense.evaluation.rows import COLUMNS, format_rows, read_rows
 from nndefense.images.description import list_set, open_options
@@ -330,7 +332,7 @@ def test_figure_2_shows_the_query_sets_in_their_order(illustrated):
 def test_captions_and_pages_are_written(rows, tmp_path):
     images, model = SMALL["queries"]["images"], SMALL["target"]
     guarded = {
-        "tasks": {"near": {"gallery": images, "queries": images}},
+        "tasks": {"near": {"gallery": images, "gallery_count": 300, "queries": images}},
         "embeddings": {"plain": {"model": model, "transform": "none", "sigmas": [0.1]}},
     }
     config = load_config(SMALL | {"sizes": [100], "dataset": "A <task> & more", "retrieval": guarded})

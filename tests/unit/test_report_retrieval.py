@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from nndefense.core.arrays import write_arrays
 from nndefense.core.errors import InputError
-from nndefense.core.files import write_arrays
 from nndefense.evaluation.certified import COLUMNS, Certificates, measure_certified
 from nndefense.evaluation.guarded import guard_cell, share_row
 from nndefense.evaluation.rows import AXES, format_rows, write_rows

@@ -1,9 +1,8 @@
 """What is told of the worst case: the table, the figure, the card, alarms, and the column in other tables."""
 
-import json
-
 import pytest
 
+from nndefense.core.files import write_json
 from nndefense.evaluation.rows import AXES, write_rows
 from nndefense.evaluation.worst import BREAKS, WORST_CASE
 from nndefense.report.figures.fig_adaptive import draw_adaptive, select_adaptive
@@ -32,6 +31,7 @@ def row(system, epsilon, accuracy, **more):
     values |= {"setting": f"adaptive-{system['defense']}", "epsilon": epsilon, "accuracy": accuracy}
     values |= {"ci_low": max(0, accuracy - 0.05), "ci_high": min(1, accuracy + 0.05)}
     values |= {"delta_mean": epsilon, "delta_max": epsilon, "clean": 0.9, "transfer": 0.5, "unique": 3}
+    values |= {"idle": 0, "voters": float(system["neighbors"]), "copies": 0, "near": 0}
     strongest = f"adaptive-{system['defense']}/soft_retrieval"
     return {**values, **system, "strongest": strongest, "strongest_accuracy": accuracy + 0.01, **more}
 
@@ -161,7 +161,7 @@ def test_pieces_are_made_of_files(name, tmp_path):
     paths = []
     for defense in ("knn", "crop_ensemble", "none"):
         paths.append(str(tmp_path / f"{defense}.json"))
-        (tmp_path / f"{defense}.json").write_text(json.dumps(report(defense, stages=[stage("soft_retrieval", 5)])))
+        write_json(tmp_path / f"{defense}.json", report(defense, stages=[stage("soft_retrieval", 5)]))
     files = {"worst": [str(tmp_path / "worst.csv")], "breaks": [str(tmp_path / "breaks.csv")], "reports": paths}
     assert list(read_reports(paths)) == ["knn", "crop_ensemble", "none"]
     made = load_piece(name).make(files, PARAMS)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.xdist_group("workflow")
         ({"target": "huge"}, "target: 'huge' is unknown; allowed: small, other"),
         ({"votes": {"neighbors": [31]}}, "votes.neighbors: 31 exceeds index.neighbors = 30"),
         ({"attacks": {"settings": ["pink_box"]}}, "'pink_box' is not allowed; allowed: gray_box, black_box"),
-        ({"sizes": [60, 100000]}, "pools.All: the largest size 100000 exceeds the pool's 600 images"),
+        ({"sizes": [60, 100000]}, "sizes: 100000 exceeds the 600 images of pool All; allowed: at most 600"),
         ({"images": {"web": {"color": 1}}}, "images.web: unknown key 'color'"),
         ({"models": {"small": {"weights": "x.pth"}}}, "models.small: needs exactly one of weights, pretrained, train"),
     ],
@@ -51,8 +51,9 @@ def test_every_result_names_its_columns_and_interval(finished: Project) -> None:
     header, *rows = (finished.folder / "results/accuracy.csv").read_text().splitlines()
     assert header == (
         "dataset,seed,pool,size,model,features,neighbors,weighting,combination,defense,attack,setting,space,epsilon,"
-        "delta_mean,delta_max,accuracy,ci_low,ci_high,n"
+        "delta_mean,delta_max,accuracy,ci_low,ci_high,n,idle,voters,copies,near"
     )
     # 5 query sets without a defence, and with 2 pools of 2 sizes, 3 weightings and 2 combinations
     assert len(rows) == 5 + 5 * 2 * 2 * 3 * 2
-    assert all(row.endswith(",40") for row in rows)
+    columns = header.split(",")
+    assert {dict(zip(columns, row.split(","), strict=True))["n"] for row in rows} == {"40"}

@@ -23,6 +23,7 @@ from nndefense.certificates import CERTIFICATES
 from nndefense.commands.images import check_suffix, find_images, in_columns, printable, suffix, tell_skipped
 from nndefense.core.errors import InputError
 from nndefense.core.files import write_text
+from nndefense.core.text import visible
 
 if TYPE_CHECKING:
     from nndefense.evaluation.certifying import Answer
@@ -87,7 +88,7 @@ def main(arguments: argparse.Namespace) -> int:
     tell_skipped(skipped, len(answers))
     if not answers:
         return 1
-    print(table(answers, system), *remarks(answers, system, noise), sep="\n")
+    print(table(answers, system), *map(visible, remarks(answers, system, noise)), sep="\n")
     if arguments.output:
         write_text(
             arguments.output,

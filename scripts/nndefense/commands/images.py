@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nndefense.core.errors import InputError
+from nndefense.core.text import one_line, visible
 
 
 def printable(path: Path) -> str:
-    """The path as text on one line: what cannot be printed, such as bytes that are no UTF-8, is replaced."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(path))
+    """The path as text on one line: bytes that are no UTF-8, and what else cannot be printed, as Python writes it."""
+    return visible(str(path))
 
 
 def suffix(path: str) -> str:
@@ -25,14 +26,14 @@ def check_suffix(option: str, path: str | None, allowed: tuple[str, ...]) -> Non
 
 def find_images(places: list[str]) -> tuple[list[Path], dict[Path, str]]:
     """Files, and those in folders, in the given order; and places where there is none, with the reason."""
-    from nndefense.images.folder import list_images
+    from nndefense.images.walk import NoImages, list_images
 
     paths, missing = [], {}
     for place in map(Path, places):
         if place.is_dir():
             try:
                 paths += list_images(place)[0]
-            except InputError:
+            except NoImages:
                 missing[place] = "folder without images"
         else:
             paths.append(place)
@@ -42,12 +43,13 @@ def find_images(places: list[str]) -> tuple[list[Path], dict[Path, str]]:
 def tell_skipped(skipped: Mapping[Path, str], answered: int) -> None:
     """Say on standard error which images cannot be read, and why; answered: how many others there are."""
     for path, reason in skipped.items():
-        print(f"{printable(path)}: {reason}", file=sys.stderr)
+        print(f"{printable(path)}: {one_line(reason)}", file=sys.stderr)
     if skipped:
         print(f"{len(skipped)} of {len(skipped) + answered} images cannot be read", file=sys.stderr)
 
 
 def in_columns(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells as text in columns."""
+    """Lines of cells as text in columns; whatever a cell holds, it stays in its place."""
+    lines = [list(map(visible, line)) for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nndefense.commands.images import in_columns
-from nndefense.commands.plan_facts import known_networks, known_sets, read_configuration
+from nndefense.commands.plan_facts import configuration_files, known_networks, known_sets, read_configuration
 from nndefense.config import Config, load_config
 from nndefense.core.errors import InputError
+from nndefense.core.text import visible
 from nndefense.flow.costs import HOURS, Stage, as_numbers, together
 from nndefense.flow.estimate import Facts
 from nndefense.flow.plan import Plan, make_plan
@@ -67,7 +68,7 @@ def main(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) < least:
             raise InputError(f"--{name} is {getattr(arguments, name)}; allowed: an integer >= {least}")
     rates = read_rates(arguments.rates)
-    config = load_config(read_configuration(arguments.configfile))
+    config = load_config(read_configuration(configuration_files(arguments.configfile)))
     found = make_plan(
         config,
         known_facts(config),
@@ -80,7 +81,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(json.dumps(as_json(found, rates), indent=2))
     else:
         show = in_markdown if arguments.markdown else in_columns
-        print(show(table(found)), *sentences(found, rates, arguments.gpus), sep="\n")
+        print(show(table(found)), *map(visible, sentences(found, rates, arguments.gpus)), sep="\n")
     return 0
 
 

@@ -7,40 +7,52 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nndefense.config import Config
+from nndefense.config.files import check_files
+from nndefense.config.images import told_images
 from nndefense.core.errors import ConfigError
 from nndefense.core.files import read_json
 from nndefense.flow.estimate import Network
+from nndefense.flow.shipped import BASE, workflow_folder
 
 if TYPE_CHECKING:
     from torch import nn
 
-BASE = Path("config.yaml")
-# Data sets that torchvision reads: side of their images, and images of each split.
-PUBLISHED = {
-    "CIFAR10": (32, {"train": 50_000, "test": 10_000}),
-    "CIFAR100": (32, {"train": 50_000, "test": 10_000}),
-    "SVHN": (32, {"train": 73_257, "test": 26_032, "extra": 531_131}),
-    "FashionMNIST": (28, {"train": 60_000, "test": 10_000}),
-    "ImageNet": (None, {"train": 1_281_167, "val": 50_000}),
-}
+OWN = Path(BASE)
 FLOAT = 4
 
 
-def read_configuration(files: Sequence[str]) -> dict[str, Any]:
+def configuration_files(files: Sequence[str | Path]) -> list[Path]:
+    """Configuration files that count in this folder: its own config.yaml, if there is one, comes first.
+
+    It does not count where one of the files names a `dataset`, which then stands alone.
+    """
+    found = [Path(one) for one in files]
+    shipped = workflow_folder() / BASE
+    if not OWN.is_file() or OWN.samefile(shipped) or any("dataset" in _read(one) for one in found):
+        return found
+    return [OWN, *found]
+
+
+def read_configuration(files: Sequence[str | Path], changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What stands in configuration files, as Snakemake reads them.
 
-    Each changes the keys it names, on top of the one before; the first one extends config.yaml, unless one of them
-    names a `dataset`.
+    Each changes the keys it names, on top of the one before; the first one extends the workflow's config.yaml, unless
+    one of them names a `dataset`.
+
+    Args:
+        files: their paths.
+        changes: of single keys, on top of all.
 
     Raises:
-        ConfigError: a file that cannot be read.
+        ConfigError: a file that cannot be read, or has a key twice.
     """
     found: dict[str, Any] = {}
     for path in files:
         _update(found, _read(Path(path)))
+    _update(found, changes or {})
     if "dataset" in found:
         return found
-    base = _read(BASE)
+    base = _read(workflow_folder() / BASE)
     _update(base, found)
     return base
 
@@ -49,12 +61,13 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         import yaml
     except ImportError:
-        raise ConfigError(f"{path}: PyYAML is missing; pip install 'nndefense[workflow]'") from None
+        raise ConfigError(f"{path}: PyYAML is missing; pip install PyYAML") from None
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ConfigError(f"--configfile {path}: cannot be read ({reason}); allowed: YAML or JSON") from None
+    check_files([path])
     if not isinstance(found, dict):
         raise ConfigError(f"--configfile {path}: holds no mapping; allowed: keys of config/README.md")
     return found
@@ -80,25 +93,13 @@ def known_sets(config: Config, results: Path) -> tuple[dict[str, int], dict[str,
     """
     rows, sides = {}, {}
     for name, section in config.images.items():
-        count, side = _told(section)
+        count, side = told_images(section)
         listed = results / "images" / name / "set.json"
         if listed.is_file() and (about := read_json(listed)).get("options") == section.model_dump():
             count, side = about["rows"], about["size"]
         rows |= {name: count} if count else {}
         sides |= {name: side} if side else {}
     return rows, sides
-
-
-def _told(section: Any) -> tuple[int | None, int | None]:
-    """Rows and side of an image set by its options alone."""
-    if section.kind == "classes_of":
-        return None, _told(section.of)[1]
-    rows, side = getattr(section, "rows", None), getattr(section, "size", None)
-    if section.kind == "torchvision":
-        own, splits = PUBLISHED[section.name]
-        rows = rows or splits[section.split] - section.first
-        side = side or own
-    return rows, side
 
 
 # -- networks

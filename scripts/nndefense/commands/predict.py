@@ -20,6 +20,7 @@ import numpy as np
 from nndefense.commands.images import check_suffix, find_images, in_columns, printable, suffix, tell_skipped
 from nndefense.core.errors import InputError
 from nndefense.core.files import write_bytes, write_text
+from nndefense.core.text import visible
 
 if TYPE_CHECKING:
     from nndefense.api import DefendedNetwork
@@ -102,7 +103,7 @@ def main(arguments: argparse.Namespace) -> int:
         )
     if arguments.sheet:
         if len(answers) > SHEET_ROWS:
-            print(f"{arguments.sheet}: holds the first {SHEET_ROWS} of {len(answers)} images", file=sys.stderr)
+            print(f"{visible(arguments.sheet)}: holds the first {SHEET_ROWS} of {len(answers)} images", file=sys.stderr)
         write_bytes(arguments.sheet, sheet(network, answers[:SHEET_ROWS], suffix(arguments.sheet)))
     return 0
 

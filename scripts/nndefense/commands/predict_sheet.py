@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nndefense.core.text import visible
 from nndefense.report.style import STYLE, pyplot
 
 if TYPE_CHECKING:
@@ -79,14 +80,10 @@ def _show(axes: Axes, image: np.ndarray, name: str, below: str, bold: bool) -> N
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     weight, color = ("bold", AGREES) if bold else ("normal", DIFFERS)
-    # A dollar sign would start a formula.
-    axes.set_title(_plain(_short(name, LONGEST)), fontsize=8, pad=3, fontweight=weight, color=color)
-    axes.set_xlabel(_plain(below), fontsize=6.8, labelpad=2, color="0.3")
+    axes.set_title(_short(name, LONGEST), fontsize=8, pad=3, fontweight=weight, color=color)
+    axes.set_xlabel(below, fontsize=6.8, labelpad=2, color="0.3")
 
 
 def _short(text: str, longest: int) -> str:
+    text = visible(text)
     return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _plain(text: str) -> str:
-    return text.replace("$", r"\$")

@@ -20,8 +20,10 @@ from nndefense.axes.ball import BALLS, Ball
 from nndefense.axes.cells import Cell
 from nndefense.axes.numbers import number_text
 from nndefense.commands.images import check_suffix, in_columns
+from nndefense.core.arrays import read_arrays
 from nndefense.core.errors import InputError
 from nndefense.core.files import read_json
+from nndefense.core.text import visible
 
 if TYPE_CHECKING:
     from nndefense.defenses.base import Bound
@@ -84,7 +86,7 @@ def main(arguments: argparse.Namespace) -> int:
         rows += rows_of(ACCURACY, [answers], against.system.row_facts)
         notes += told(one, answers, against, results)
     print(table(rows, [(opened(one.defense).system.label, one) for one in listed]))
-    print(*notes, sep="\n", end="\n" if notes else "")
+    print(*map(visible, notes), sep="\n", end="\n" if notes else "")
     if arguments.output:
         write_rows(arguments.output, rows)
     return 0
@@ -116,6 +118,7 @@ def ask(submission: "Submission", checked: "Checked", against: Opened) -> "Answe
     from nndefense.core.progress import Progress
     from nndefense.defenses.batches import answers_in_batches
     from nndefense.evaluation.base import Answers
+    from nndefense.evaluation.systems import doubts_of_system
 
     system = against.system
     with Progress(f"{system.name} {submission.path.name}", len(checked.rows), "images") as progress:
@@ -129,7 +132,17 @@ def ask(submission: "Submission", checked: "Checked", against: Opened) -> "Answe
         )
     cell = Cell(*system.columns, **submission.columns)
     delta = checked.delta if submission.ball else np.zeros(len(checked.rows))
-    return Answers(cell, shares.argmax(1), checked.labels, checked.rows, delta)
+    doubts = doubts_of_system(system, against.bound(), checked.images, checked.rows)
+    return Answers(cell, shares.argmax(1), checked.labels, checked.rows, delta, idle_of(submission, checked), **doubts)
+
+
+def idle_of(submission: "Submission", checked: "Checked") -> np.ndarray | None:
+    """Which images an attack did nothing to, (n,) bool, as a pack of this workflow's tells; None for other images."""
+    if submission.ball is None or submission.member is None:
+        return None
+    stored = read_arrays(submission.path, "rows", f"{submission.member}/idle")
+    idle = dict(zip(stored["rows"].tolist(), stored[f"{submission.member}/idle"].tolist(), strict=True))
+    return np.array([idle[row] for row in checked.rows.tolist()], dtype=bool)
 
 
 def told(submission: "Submission", answers: "Answers", against: Opened, results: Path) -> list[str]:

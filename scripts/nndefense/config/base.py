@@ -29,7 +29,8 @@ class Section(BaseModel):
         return cls.model_fields[cls.discriminator].annotation.__args__[0]
 
 
-Name = Annotated[str, Field(pattern="^[A-Za-z0-9_]+$")]
+# In names of files, several of them together.
+Name = Annotated[str, Field(pattern="^[A-Za-z0-9_]{1,64}$")]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -39,6 +40,7 @@ def flat(values: list[Any]) -> list[Any]:
 
 
 def _each_once(values: list[Any]) -> list[Any]:
+    # One value is another's equal, however it is written: 1 is 1.0.
     found = flat(values)
     if twice := [one for place, one in enumerate(found) if one in found[:place]]:
         raise ValueError(f"{twice[0]!r} stands there twice; allowed: each once")

@@ -1,19 +1,25 @@
 """References between keys of a configuration: what one section names must be in another, and fit it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
 from nndefense.config.attacks import AWARE
 from nndefense.config.base import known
 from nndefense.config.checks_dictionaries import check_dictionaries, check_tuning
+from nndefense.config.checks_images import check_images, check_index
+from nndefense.config.checks_names import check_names
+from nndefense.config.checks_options import check_options
 from nndefense.config.checks_retrieval import check_embeddings, check_retrieval
+from nndefense.config.images import Pool, sources_of
 from nndefense.config.models import RETRIEVAL, Model, Recipe
 from nndefense.config.sections import Config
 from nndefense.core.errors import ConfigError
 from nndefense.defenses import DEFENSES
-from nndefense.features.names import is_rmac
+from nndefense.features.names import is_rmac, parse_layer
 from nndefense.models import ARCHITECTURES
 from nndefense.models.architectures import architecture_entry
+from nndefense.models.blocks import blocks_of
 
 AUGMENTED = "racnn"
 
@@ -21,6 +27,7 @@ AUGMENTED = "racnn"
 def check(config: Config) -> None:
     """Raises ConfigError, one line, where keys do not fit each other."""
     known("queries.images", [config.queries.images], config.images)
+    check_names(config)
     _check_models(config)
     _check_pools(config)
     _check_features(config)
@@ -33,6 +40,10 @@ def check(config: Config) -> None:
     check_embeddings(config)
     check_retrieval(config)
     _check_base(config)
+    # What sections say of each other holds from here on.
+    check_options(config)
+    check_index(config)
+    check_images(config)
 
 
 # -- networks
@@ -110,14 +121,37 @@ def _check_cycle(config: Config, path: list[str]) -> None:
 def _check_pools(config: Config) -> None:
     for name, pool in config.pools.items():
         known(f"pools.{name}.images", pool.images, config.images)
-        rows = [getattr(config.images[one], "rows", None) for one in pool.images]
-        if None not in rows and max(pool.values) > sum(rows):
-            largest = max(pool.values)
-            raise ConfigError(f"pools.{name}: the largest size {largest} exceeds the pool's {sum(rows)} images")
+        _check_shared(config, name, pool)
+
+
+def _check_shared(config: Config, name: str, pool: Pool) -> None:
+    queries = config.queries.images
+    asked = sources_of(config.images[queries])
+    for one in [] if config.queries.shared else pool.images:
+        drawn = sources_of(config.images[one])
+        if asked[0] in drawn or drawn[0] in asked:
+            raise ConfigError(
+                f"pools.{name}.images: {one} has images of queries.images ({queries}), which would be neighbours of "
+                "their own; allowed: other images, or queries.shared: true"
+            )
+
+
+def check_layers(key: str, architecture: str, names: Iterable[str]) -> None:
+    """Raises ConfigError for a layer that a network does not have, where its blocks are known."""
+    blocks = blocks_of(architecture)
+    for name in names if blocks is not None else ():
+        stage, block = parse_layer(name)
+        if stage - 2 >= len(blocks) or block > blocks[stage - 2]:
+            ends = ((f"conv_{place}_1", f"conv_{place}_{count}") for place, count in enumerate(blocks, 2))
+            layers = ", ".join(" to ".join(dict.fromkeys(one)) for one in ends)
+            raise ConfigError(f"{key}: {architecture} has no {name}; allowed: {layers or 'another network'}")
 
 
 def _check_features(config: Config) -> None:
     features = config.features
+    check_layers("features.layers", config.models[config.target].architecture, features.names)
+    if all(map(is_rmac, features.names)):
+        raise ConfigError("features.layers: all are compared by bits (-RMAC); allowed: one without -RMAC among them")
     known("features.ablation_pools", features.ablation_pools or [], config.pools)
     known("features.pooled", features.pooled, [one for one in features.names if not one.endswith("-RMAC")])
 
@@ -129,6 +163,8 @@ def _check_attacks(config: Config) -> None:
     votes, kept = config.votes.neighbors, config.index.neighbors
     if max(votes) > kept:
         raise ConfigError(f"votes.neighbors: {max(votes)} exceeds index.neighbors = {kept}, the number kept per query")
+    for name, pool in config.pools.items():
+        _check_neighbors("votes.neighbors", max(votes), min(pool.values), f"smallest database of pool {name}")
     if config.attacks.linf:
         known("attacks.linf.defenses", config.attacks.linf.defenses, config.defenses)
 
@@ -156,6 +192,8 @@ def _check_white_box(config: Config) -> None:
     if white_box is None:
         return
     known(f"{key}.pool", [white_box.pool], config.pools)
+    if is_rmac(config.base.features):
+        raise ConfigError(f"{key}: attacks on base.features, which are bits (-RMAC), have no gradient; allowed: null")
     aware = [attack for attack in config.attacks.methods if attack in AWARE]
     if white_box.ablated not in aware:
         allowed = ", ".join(aware) or f"none, as none of {', '.join(AWARE)} is there"
@@ -165,12 +203,24 @@ def _check_white_box(config: Config) -> None:
         allowed = ", ".join(map(str, sizes))
         raise ConfigError(f"{key}.sizes: {strangers[0]} is no size of pool {white_box.pool}; allowed: {allowed}")
     for overlap in white_box.overlaps:
-        if abs(overlap * sizes[-1] - round(overlap * sizes[-1])) > 1e-6:
+        whole = round(overlap * sizes[-1])
+        if abs(overlap * sizes[-1] - whole) > (1e-6 if whole else 0):
             raise ConfigError(f"{key}.overlaps: {overlap} of {sizes[-1]} images is no whole number of images")
+    shared = [round(overlap * sizes[-1]) for overlap in white_box.overlaps]
+    if twice := [one for place, one in enumerate(shared) if one in shared[:place]]:
+        raise ConfigError(f"{key}.overlaps: two are {twice[0]} of {sizes[-1]} images; allowed: each once")
     if white_box.neighbors > (kept := config.index.neighbors):
         raise ConfigError(
             f"{key}.neighbors: {white_box.neighbors} exceeds index.neighbors = {kept}, the number kept per query"
         )
+    smallest = min([*white_box.sizes, sizes[-1]])
+    _check_neighbors(f"{key}.neighbors", white_box.neighbors, smallest, "attacker's smallest database")
+
+
+def _check_neighbors(key: str, neighbors: int, size: int, which: str) -> None:
+    """Raises ConfigError for more neighbours than a database has images."""
+    if neighbors > size:
+        raise ConfigError(f"{key}: {neighbors} exceeds the {size} images of the {which}; allowed: at most {size}")
 
 
 def _check_defenses(config: Config) -> None:
@@ -191,6 +241,9 @@ def _check_base(config: Config) -> None:
     known("base.features", [base.features], config.features.names)
     if config.index.report and is_rmac(base.features):
         raise ConfigError("index.report: base.features is compared by bits, which have no other index; allowed: []")
+    if attacks.adaptive and "nothing" in attacks.adaptive.knowledge:
+        surrogate = config.models[config.surrogate].architecture
+        check_layers("attacks.adaptive.knowledge", surrogate, [base.features])
     known("base.epsilon", [base.epsilon], attacks.values)
     known("base.attack", [base.attack], unaware)
     known("base.space", [base.space], attacks.spaces)

@@ -39,10 +39,28 @@ def _check_values(key: str, defense: DefenseSection) -> None:
     known(key, [option], defense.options)
     for value in values:
         try:
-            type(defense).model_validate({**defense.model_dump(), option: value})
+            with_option(defense, option, value)
         except ValidationError:
             wanted = allowed(type(defense).model_fields[option])
-            raise ConfigError(f"{key}.{option}: {value!r} is not allowed; allowed: {wanted}") from None
+            # As it is in the file, where a whole number may have been a float.
+            told = float(value) if wanted.startswith("a number") and isinstance(value, int) else value
+            raise ConfigError(f"{key}.{option}: {told!r} is not allowed; allowed: {wanted}") from None
+
+
+def with_option(defense: DefenseSection, option: str, value: Any) -> DefenseSection:
+    """The defence with a value of an option, in the form of its type. Raises pydantic's ValidationError."""
+    return type(defense).model_validate({**defense.model_dump(), option: value})
+
+
+def tuned_in_form(defense: DefenseSection) -> DefenseSection:
+    """The defence with the values of `tune` in the form of the option's type, so that 1 and 1.0 give one file."""
+    if not defense.tune:
+        return defense
+    tune = {
+        option: [getattr(with_option(defense, option, value), option) for value in values]
+        for option, values in defense.tune.items()
+    }
+    return defense.model_copy(update={"tune": tune})
 
 
 def check_dictionaries(config: Config) -> None:

@@ -1,12 +1,13 @@
 """Sections `images`, `queries`, `pools` and `patches`: where images come from."""
 
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
 from nndefense.config.base import Name, Section, Several, flat, registered, union_of, variant
 from nndefense.core.options import Count, Share, read_options
 from nndefense.images import KINDS
+from nndefense.images.published import PUBLISHED
 
 
 class ImageSection(Section):
@@ -43,11 +44,44 @@ for _section in IMAGE_KINDS.values():
     _section.model_rebuild(_types_namespace={"ImageSet": ImageSet})
 
 
+# Options that change how images are fetched, cut or told apart, not which they are.
+HANDLING = frozenset({"size", "resize", "crop", "tags", "caption", "label", "download"})
+
+
+def sources_of(section: ImageSection) -> list[dict[str, Any]]:
+    """What says which images a set has, then of the set that it is a part of: equal for sets that have the same."""
+    whole = sources_of(getattr(section, WHOLE)) if hasattr(section, WHOLE) else []
+    own = {key: value for key, value in section.model_dump().items() if key not in (*HANDLING, WHOLE)}
+    return [own | {WHOLE: whole[:1]}, *whole]
+
+
+def told_images(section: Any) -> tuple[int | None, int | None]:
+    """Images of a set and their side in pixels by its options alone; None where these do not tell."""
+    if hasattr(section, WHOLE):
+        return None, told_images(getattr(section, WHOLE))[1]
+    rows, side = getattr(section, "rows", None), getattr(section, "size", None)
+    if section.kind == "torchvision":
+        own, splits = PUBLISHED[section.name]
+        rows = rows or splits.get(section.split, 0) - section.first
+        side = side or own
+    return rows, side
+
+
 class Queries(Section):
     """The test images that are attacked and classified."""
 
     images: str = Field(description="The image set they come from.")
-    count: Count | None = Field(1000, description="How many, drawn at random with the seed (null = all).")
+    count: Count | None = Field(1000, description="How many at most, drawn at random with the seed (null = all).")
+    shared: bool = Field(
+        False,
+        description="Allow pools to draw from the image set that test images come from, from a part of it, or from one "
+        "that it is a part of. Test images that a database has are counted in result rows all the same (`copies`).",
+    )
+    leave_out: Literal["nothing", "copies", "near"] = Field(
+        "nothing",
+        description="Database images that are not searched: `copies` of test images, pixel by pixel, or `near`, those "
+        "and all whose code is off a test image's by at most 0.02 of its length.",
+    )
 
 
 class Validation(Section):
@@ -56,7 +90,7 @@ class Validation(Section):
     images: str = Field(
         description="The image set that they are drawn from; it may be that of `queries`, without its images."
     )
-    count: Count = Field(1000, description="How many, drawn at random with the seed.")
+    count: Count = Field(1000, description="How many at most, drawn at random with the seed.")
     loss: Share = Field(
         0.05,
         description="Clean accuracy (0 to 1) that a choice may cost against no defence: the upper end of its one-sided "
@@ -92,5 +126,5 @@ class Patches(Section):
     """Patches that image quilting puts images together from."""
 
     images: str = Field(description="The image set they are cut from.")
-    count: Count = Field(2000, description="Images drawn at random from it. Paper, 20,000.")
+    count: Count = Field(2000, description="Images drawn at random from it, at most. Paper, 20,000.")
     per_image: Count = Field(50, description="Patches cut from each.")

@@ -1,14 +1,18 @@
 """From what stands in the files to the checked configuration."""
 
+import glob
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from nndefense.config.checks import check
+from nndefense.config.checks_dictionaries import tuned_in_form
 from nndefense.config.images import WHOLE
 from nndefense.config.messages import one_line
+from nndefense.config.plain import check_keys, check_plain, normal
 from nndefense.config.sections import Config
 from nndefense.core.errors import ConfigError
 from nndefense.images.tags import SHIPPED
@@ -20,13 +24,17 @@ def load_config(raw: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: one line that names the key, what is wrong, and what is allowed.
     """
+    if isinstance(raw, Mapping):
+        check_keys(raw)
     try:
-        config = Config.model_validate(raw)
+        config = Config.model_validate(normal(raw))
     except ValidationError as error:
         raise ConfigError(one_line(error, Config, raw)) from None
+    check_plain(normal(raw))
     config = resolved(config)
     check(config)
-    return config
+    defenses = {name: tuned_in_form(one) for name, one in config.defenses.items()}
+    return config.model_copy(update={"defenses": defenses})
 
 
 def resolved(config: Config) -> Config:
@@ -52,4 +60,7 @@ def _below(data: str, section: Any, key: str) -> Any:
     if path is None:
         return section
     folder, path = (os.path.expanduser(os.path.expandvars(part)) for part in (data, path))
+    if key == "pattern":
+        # What is special to patterns is not in a folder's name: brackets hide it from `glob`, backslashes from braces.
+        folder = re.sub(r"([\\{}])", r"\\\1", glob.escape(folder))
     return section.model_copy(update={key: os.path.normpath(os.path.join(folder, path))})

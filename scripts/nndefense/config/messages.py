@@ -3,6 +3,8 @@
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
+from math import isfinite
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -12,8 +14,8 @@ from typing_extensions import is_typeddict
 from nndefense.config.base import Section
 from nndefense.core.options import allowed
 
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 60
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = 60
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,22 @@ def _message(error: Any, here: Spot, rest: tuple[str | int, ...]) -> str:
         return f"{spot.key}{error['ctx']['error']}"
     if rest[1:] == ("[key]",):
         names = Spot(get_args(spot.annotation)[0], None)
-        return f"{spot.key}{_SHORT.repr(rest[0])} is not allowed as a name; allowed: {allowed(names)}"
+        return f"{spot.key}{SHORT.repr(rest[0])} is not allowed as a name; allowed: {allowed(names)}"
     wrong = "empty" if kind in ("too_short", "string_too_short") and not spot.value else "not allowed"
-    return f"{spot.key}{_SHORT.repr(spot.value)} is {wrong}; allowed: {allowed(here)}"
+    return f"{spot.key}{SHORT.repr(spot.value)} is {wrong}; allowed: {allowed(here)}{_written(spot)}"
+
+
+def _written(spot: Spot) -> str:
+    """How YAML is told what was meant: numbers such as 1e-3 are text to it, and words such as no are none."""
+    if spot.annotation is str and isinstance(spot.value, bool | int | float | date):
+        return ", in quotes"
+    if spot.annotation not in (int, float) or not isinstance(spot.value, str):
+        return ""
+    try:
+        number = float(spot.value)
+    except ValueError:
+        return ""
+    return f", written {number:g} without quotes" if isfinite(number) else ""
 
 
 def _unknown(spot: Spot, name: Any) -> str:
@@ -137,7 +152,7 @@ def _untold(spot: Spot) -> str:
     models = [one for one in get_args(spot.annotation) if issubclass(one, Section)]
     told, tags = models[0].discriminator, ", ".join(one.tag() for one in models)
     if told in spot.value:
-        given = _SHORT.repr(spot.value[told])
+        given = SHORT.repr(spot.value[told])
         return f"{'.'.join([*spot.keys, told])}: {given} is not allowed; allowed: {tags}"
     if models[0].model_fields[told].is_required():
         return f"{spot.key}missing key {told!r}"

@@ -81,7 +81,8 @@ class Model(Section):
     )
     weights: Text | None = Field(
         None,
-        description="A .safetensors, .pth or .pt file of plain tensors, below `data` unless its path is absolute.",
+        description="A .safetensors, .pth, .pt, .pth.tar, .ckpt, .bin or .th file, below `data` unless its path is "
+        "absolute: a state dict, also within what training programs write (averaged weights first); no pickled model.",
     )
     pretrained: Text | None = Field(None, description="Name of torchvision's published weights, e.g. `IMAGENET1K_V1`.")
     train: Annotated[union_of(METHODS), BeforeValidator(_with_method)] | None = Field(

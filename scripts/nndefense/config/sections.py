@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from nndefense.config.attacks import Attacks
 from nndefense.config.base import Distinct, Name, Section, Several, Text, flat
@@ -77,12 +77,6 @@ class MeasuredIndex(Section):
         """Its name within those of rules and files."""
         return re.sub(r"\W+", "_", self.label).strip("_")
 
-    @model_validator(mode="after")
-    def _probes_fit(self) -> "MeasuredIndex":
-        if self.probes and "IVF" not in self.factory:
-            raise ValueError(f"probes are those of an inverted file, {self.factory!r} has none; allowed: null")
-        return self
-
 
 def _each_word_once(values: list[MeasuredIndex]) -> list[MeasuredIndex]:
     words = [one.word for one in values]
@@ -105,6 +99,11 @@ class Index(Section):
     codes: Literal["float32", "float16"] = Field(
         "float32",
         description="Type of the codes on disk; `float16` takes half of it. Those of `-RMAC` layers are bits.",
+    )
+    gpu: bool = Field(
+        False,
+        description="Search on a GPU where jobs get one (`gpu`): codes that are compared, and inverted files where "
+        "FAISS was built for it. Neighbours that are as near but for rounding may change places.",
     )
     rows_per_job: Count = Field(
         1 << 25, description="Images that one job searches at most, in several shards; or one shard."
@@ -153,7 +152,7 @@ class Base(Section):
 class Config(Section):
     """An experiment."""
 
-    run: Annotated[str, Field(pattern="^[A-Za-z0-9_-]*$")] = Field(
+    run: Annotated[str, Field(pattern="^([A-Za-z0-9_][A-Za-z0-9_-]{0,63})?$")] = Field(
         "", description="Name of the run; its files go to `results/{run}/`. Empty for `results/` itself."
     )
     dataset: Text = Field(description="Name of the task in result rows, tables and figures.")
@@ -171,6 +170,15 @@ class Config(Section):
         1,
         description="GPUs that a job with a network asks for; 0 where the machines have none. On one machine "
         "`--resources gpu=0` says the same.",
+    )
+    precision: Literal["exact", "tf32", "bf16"] = Field(
+        "exact",
+        description="Of features and of attacks' gradients on a GPU: `exact`, as on the CPU but for rounding; `tf32` "
+        "and `bf16` are faster and coarser. What attacks decide by is computed in single precision.",
+    )
+    compile: bool = Field(
+        False,
+        description="Compile networks on a GPU: of passes over images, and those that are attacked without a defence.",
     )
     memory_mb: Count = Field(
         8000,

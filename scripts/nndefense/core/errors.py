@@ -1,8 +1,14 @@
 """Errors a user can act on: one line that names the key or file, what is wrong, and what is allowed."""
 
+from nndefense.core.text import one_line
+
 
 class NNDefenseError(Exception):
     """Base class. Scripts print its one-line message and exit with code 1, without a traceback."""
+
+    def __str__(self) -> str:
+        # Names of files and classes are in messages, and whatever other libraries say.
+        return one_line(super().__str__()).strip()
 
 
 class ConfigError(NNDefenseError):

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
+from nndefense.core.text import visible
+
 LOG_EVERY_SECONDS = 5.0
 
 
@@ -25,7 +27,7 @@ class Progress:
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(total=self.total, desc=self.task, unit=f" {self.unit}", leave=False)
+            self.bar = tqdm(total=self.total, desc=visible(self.task), unit=f" {self.unit}", leave=False)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -38,7 +40,7 @@ class Progress:
         """Count `items` more as done; `note` (e.g. the loss) goes with the next line."""
         self.done += items
         if self.bar is not None:
-            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.set_postfix_str(visible(note), refresh=False)
             self.bar.update(items)
         now = time.monotonic()
         if now - self.last >= LOG_EVERY_SECONDS:
@@ -54,12 +56,8 @@ class Progress:
         if self.total is not None:
             of = f"/{self.total:,}"
             left = f", ETA {(self.total - self.done) / rate if rate else float('inf'):.0f} s"
-        print(
-            f"{self.task}: {self.done:,}{of} {self.unit}, {rate:,.1f}/s, {seconds:.0f} s so far{left}"
-            f"{', ' + note if note else ''}",
-            file=self.log,
-            flush=True,
-        )
+        text = f"{self.task}: {self.done:,}{of} {self.unit}, {rate:,.1f}/s, {seconds:.0f} s so far{left}"
+        print(visible(f"{text}, {note}" if note else text), file=self.log, flush=True)
 
 
 def blocks(total: int, size: int) -> Iterator[slice]:

@@ -1,5 +1,7 @@
 """Figures, tables, claims and pages from result rows. Adding a figure or table: a file here and a line in PIECES."""
 
+from nndefense.core.plugins import plugin_targets
+
 # In the order of the report.
 PIECES = {
     "fig_adaptive": "nndefense.report.figures.fig_adaptive:PIECE",
@@ -36,3 +38,4 @@ PIECES = {
     "index_report": "nndefense.report.tables.index_report:PIECE",
     "claims": "nndefense.report.tables.claims:PIECE",
 }
+PIECES |= plugin_targets("figures", PIECES)

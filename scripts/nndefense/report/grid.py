@@ -4,7 +4,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import groupby
 
 from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
-from nndefense.report.markup import latex, latex_line, latex_span, tabular
+from nndefense.report.doubts import cell_marks, is_void
+from nndefense.report.markup import Marked, latex, latex_line, latex_span, markdown, tabular
 from nndefense.report.names import SETTING_NAMES, Params, defense_name, thousands
 from nndefense.report.paper import PAPER
 from nndefense.report.select import Row, Rows, distinct
@@ -45,12 +46,14 @@ def arrange(rows: Rows, axes: Sequence[str], params: Params) -> tuple[list[Colum
 def best_cells(cells: Cells, columns: Iterable[Column], *, bare: bool = False) -> set[int]:
     """Ids of the rows that are the best of their column beyond noise: their interval lies above all others'.
 
+    Numbers that are void do not compete.
+
     bare: whether the network without a defence competes.
     """
     best = set()
     for column in columns:
         found = [row[column] for row in cells.values() if column in row]
-        ranked = [row for row in found if bare or row["defense"] != NO_DEFENSE]
+        ranked = [row for row in found if (bare or row["defense"] != NO_DEFENSE) and not is_void(row)]
         first, *others = sorted(ranked, key=lambda row: -row["accuracy"]) or [None]
         if others and first["ci_low"] > max(row["ci_high"] for row in others):
             best.add(id(first))
@@ -58,14 +61,14 @@ def best_cells(cells: Cells, columns: Iterable[Column], *, bare: bool = False) -
 
 
 def accuracy_text(row: Row) -> str:
-    """Accuracy and its interval; of a worst case the strongest attack, too."""
+    """Accuracy, its interval and cause for doubt; of a worst case the strongest attack, too."""
     by = f" {row['by']}" if "by" in row else ""
-    return f"{row['accuracy']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]{by}"
+    return f"{row['accuracy']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]{by}{cell_marks(row)}"
 
 
 def markdown_cells(row: Mapping[Column, Row], columns: Sequence[Column], best: set[int]) -> list[str]:
-    """Cells of a row, the best of a column in bold."""
-    return _marked(row, columns, best, accuracy_text, "**{}**")
+    """Cells of a row as Markdown, the best of a column in bold."""
+    return [Marked(text) for text in _marked(row, columns, best, lambda one: markdown(accuracy_text(one)), "**{}**")]
 
 
 def markdown_lines(cells: Cells, columns: Sequence[Column], best: set[int]) -> list[list[str]]:
@@ -75,8 +78,8 @@ def markdown_lines(cells: Cells, columns: Sequence[Column], best: set[int]) -> l
 
 def paper_lines(paper: Papers, columns: Sequence[Column], about: str = PAPER, digits: int = 3) -> list[list[str]]:
     """The paper's rows below a line that says so."""
-    lines = [[f"*{name}*", *_paper_texts(row, columns, digits)] for name, row in paper.items()]
-    return [[f"*{about}:*", *[""] * len(columns)], *lines] if lines else []
+    lines = [[Marked(f"*{name}*"), *_paper_texts(row, columns, digits)] for name, row in paper.items()]
+    return [[Marked(f"*{about}:*"), *[""] * len(columns)], *lines] if lines else []
 
 
 def latex_lines(cells: Cells, columns: Sequence[Column], best: set[int]) -> list[str]:
@@ -123,7 +126,7 @@ def _part(name: str) -> str:
 
 
 def _plain(row: Row) -> str:
-    return f"{row['accuracy']:.3f}"
+    return f"{row['accuracy']:.3f}{cell_marks(row)}"
 
 
 def _marked(

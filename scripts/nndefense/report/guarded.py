@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from nndefense.core.text import one_line
 from nndefense.evaluation.certified import CERTIFIED
 from nndefense.evaluation.guarded import ATTACK, BASE, MEAN, RULES, VOTE, decision_of
 from nndefense.evaluation.rows import collect_rows
@@ -36,10 +37,14 @@ def rows_of(rows: Rows, system: System) -> list[Row]:
     return matching(rows, **system._asdict())
 
 
+def embedding_name(system: System, params: Params) -> str:
+    """The label of an embedding in `params["embedding_labels"]`; without one, its name."""
+    return one_line(params["embedding_labels"].get(system.features, system.features))
+
+
 def system_name(system: System, size: int, params: Params) -> str:
     """shapes, LDA of features, 500 vectors in the gallery, σ = 0.25."""
-    label = params["embedding_labels"].get(system.features, system.features)
-    return f"{system.pool}, {label}, {size:,} vectors in the gallery, σ = {system.sigma:g}"
+    return f"{system.pool}, {embedding_name(system, params)}, {size:,} vectors in the gallery, σ = {system.sigma:g}"
 
 
 def certified(rows: Rows, certificate: str) -> list[Row]:

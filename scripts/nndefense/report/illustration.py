@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nndefense.axes.queries import Pack, QuerySet
-from nndefense.core.files import read_array, read_arrays, read_json
+from nndefense.core.arrays import read_array, read_arrays
 from nndefense.database.lists import read_lists
 from nndefense.database.softmax_store import SoftmaxStore
 from nndefense.database.stored_softmax import open_stores
 from nndefense.images.pool import PoolReader
-from nndefense.report.names import Params, attack_name, setting_name
+from nndefense.report.names import Params, attack_name, class_names, setting_name
 from nndefense.report.piece import Files
 from nndefense.retrieval.votes import chosen_weights
 
@@ -85,7 +85,7 @@ def read_scene(files: Files, params: Params) -> Scene:
         shown.append(Shown(queries, path, rows, merged["ids"][place, 0], distances))
     (store,) = open_stores(files["softmax"], files["weights"], files["checks"]).values()
     database = PoolReader.open(files["pool"][0], files["sets"])
-    return Scene(common["labels"], common["rows"], read_json(files["task"][0])["class_names"], shown, store, database)
+    return Scene(common["labels"], common["rows"], class_names(files["task"][0]), shown, store, database)
 
 
 def shown_image(axes: Axes, image: np.ndarray) -> None:

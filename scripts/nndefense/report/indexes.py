@@ -7,7 +7,8 @@ import numpy as np
 
 from nndefense.axes.cells import NEIGHBORS, Cell, System
 from nndefense.axes.queries import Pack
-from nndefense.core.files import fault, read_arrays
+from nndefense.core.arrays import read_arrays
+from nndefense.core.seals import fault
 from nndefense.database.measure import recall_at
 from nndefense.evaluation.intervals import wilson_interval
 from nndefense.evaluation.pairs import mean_interval, paired_difference

@@ -1,7 +1,7 @@
 """All figures and tables as a Markdown list, for the README."""
 
 from nndefense.core.errors import InputError
-from nndefense.report.markup import markdown_table
+from nndefense.report.markup import Marked, markdown_table
 from nndefense.report.piece import FIGURE
 from nndefense.report.pieces import every_piece
 
@@ -13,7 +13,7 @@ def pieces_markdown() -> str:
     lines = []
     for piece in every_piece():
         suffix = "pdf" if piece.kind == FIGURE else "md"
-        lines.append((f"`{piece.name}.{suffix}`", f"{piece.heading}: {_lowered(piece.title)}", piece.paper))
+        lines.append((Marked(f"`{piece.name}.{suffix}`"), f"{piece.heading}: {_lowered(piece.title)}", piece.paper))
     return "\n".join(markdown_table(("file", "shows", "the paper's own"), lines))
 
 

@@ -1,10 +1,13 @@
 """Names and numbers as tables and figures print them; labels of attacks and defences come with the parameters."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nndefense.axes.threat import AttackDatabase, Threat
 from nndefense.core.errors import ConfigError
+from nndefense.core.files import read_json
+from nndefense.core.text import one_line
 
 SETTING_NAMES = {
     "clean": "Clean",
@@ -37,12 +40,17 @@ def setting_name(setting: str) -> str:
 
 def attack_name(attack: str, params: Params) -> str:
     """The label of an attack in `params["attack_labels"]`; without one, its name in capitals."""
-    return params.get("attack_labels", {}).get(attack, attack.upper())
+    return one_line(params.get("attack_labels", {}).get(attack, attack.upper()))
 
 
 def defense_name(defense: str, params: Params) -> str:
     """The label of a defence in `params["defense_labels"]`; without one, its name with its words apart."""
-    return params.get("defense_labels", {}).get(defense, defense.replace("_", " "))
+    return one_line(params.get("defense_labels", {}).get(defense, defense.replace("_", " ")))
+
+
+def class_names(path: str | Path) -> list[str]:
+    """Names of the classes of an image set, each on one line; path: its set.json."""
+    return [one_line(name) for name in read_json(path)["class_names"]]
 
 
 def thousands(number: float) -> str:

@@ -81,7 +81,8 @@ def table_databases(rows: Rows, params: Params, *axes: str) -> list[Row]:
     """
     ours = at_base_attack(defended(rows, params, "neighbors", *axes), params)
     plain = largest(matching(ours, features=params["features"]))
-    return [*plain, *largest(row for row in ours if is_rmac(row["features"]))]
+    bits = (row for row in ours if is_rmac(row["features"]) and row["features"] != params["features"])
+    return [*plain, *largest(bits)]
 
 
 def other_defenses(rows: Rows) -> list[Row]:

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from nndefense.core.errors import InputError
+from nndefense.core.text import visible
 
 
 def choose_rows(tags: np.ndarray, columns: int, limit: int) -> list[tuple[str, np.ndarray]]:
     """The first `columns` rows of each of the `limit` most frequent tags, alphabetically; "" is "untagged"."""
     names, counts = np.unique(tags, return_counts=True)
     frequent = sorted(names[np.argsort(-counts, kind="stable")][:limit])
-    return [(str(name) or "untagged", np.flatnonzero(tags == name)[:columns]) for name in frequent]
+    return [(visible(str(name)) or "untagged", np.flatnonzero(tags == name)[:columns]) for name in frequent]
 
 
 def arrange(rows: Sequence[np.ndarray], gap: int = 2) -> np.ndarray:

@@ -28,6 +28,8 @@ STYLE = {
     "legend.frameon": False,
     "pdf.fonttype": 42,
     "svg.hashsalt": "nndefense",
+    # Names hold dollar signs, which would start a formula; no figure has one.
+    "text.parse_math": False,
     "figure.constrained_layout.use": True,
 }
 
@@ -76,7 +78,12 @@ def draw_band(axes: Axes, rows: Sequence[Any], column: str, opacity: float = 0.1
 
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure as `pdf`, `png` or `svg`, without dates, so equal data gives equal bytes."""
+    """The figure as `pdf`, `png` or `svg`, without dates, so equal data gives equal bytes; text as it was given."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        # Of text that was made outside of the style.
+        text.set_parse_math(False)
     buffer = io.BytesIO()
     metadata = {"pdf": {"CreationDate": None, "ModDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
     with pyplot().rc_context(STYLE):

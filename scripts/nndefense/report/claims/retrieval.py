@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nndefense.core.files import read_arrays
+from nndefense.core.arrays import read_arrays
 from nndefense.evaluation.guarded import flips
 from nndefense.evaluation.intervals import wilson_interval
 from nndefense.report.claims.judge import Claim, Region, claim_row, judged_row, resampled_accuracies

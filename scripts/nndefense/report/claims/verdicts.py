@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from nndefense.report.claims.judge import VERDICTS, Claim
-from nndefense.report.markup import latex, latex_comment, latex_line, markdown_table, tabular
+from nndefense.report.markup import Marked, latex, latex_comment, latex_line, markdown, markdown_table, tabular
 
 HEADS = ("Claim", "Compared", "Claimed", "Effect [95 % interval]", "Verdict", "Single comparisons")
 READING = (
@@ -74,7 +74,7 @@ def tally_entries(entries: Sequence[Entry]) -> str:
 def claims_markdown(judged: Sequence[Row], claims: Sequence[Claim], about: str) -> str:
     """Verdicts by table and figure. about: a sentence on dataset, model and number of resamples."""
     entries = headlines(judged)
-    lines = ["# The papers' claims on this run's data", "", about, ""]
+    lines = ["# The papers' claims on this run's data", "", markdown(about), ""]
     lines += [f"{READING} claims.csv has them all.", "", f"In all: {tally_entries(entries)}."]
     for where, group in groupby(entries, key=lambda entry: entry[0]["where"]):
         lines += ["", f"## {where}", "", *verdict_lines(list(group), claims)]
@@ -86,8 +86,9 @@ def claims_latex(judged: Sequence[Row], claims: Sequence[Claim], about: str) -> 
     by_id = {claim.id: claim for claim in claims}
     lines = []
     for entry in headlines(judged):
-        text, compared, claimed, effect, _, singles = _line(by_id[entry[0]["id"]], entry)
-        cells = (entry[0]["where"], text.replace("`", ""), compared, claimed, effect, verdict_text(entry), singles)
+        claim = by_id[entry[0]["id"]]
+        compared, claimed, effect, verdict, singles = _cells(claim, entry)
+        cells = (entry[0]["where"], f"{claim.id} {claim.text}", compared, claimed, effect, verdict, singles)
         lines.append(latex_line(map(latex, cells)))
     widths = "p{2.2cm}p{5cm}p{5cm}p{2cm}lp{2.5cm}p{2.5cm}"
     return f"{latex_comment(about)}\n{tabular(widths, [latex_line(['Where', *map(latex, HEADS)])], lines)}"
@@ -103,15 +104,20 @@ def verdict_lines(entries: Sequence[Entry], claims: Sequence[Claim]) -> list[str
 
 
 def _line(claim: Claim, entry: Entry) -> tuple[str, ...]:
+    compared, claimed, effect, verdict, counts = _cells(claim, entry)
+    return Marked(f"`{claim.id}` {markdown(claim.text)}"), compared, claimed, effect, Marked(f"**{verdict}**"), counts
+
+
+def _cells(claim: Claim, entry: Entry) -> tuple[str, str, str, str, str]:
     row, singles = entry
-    text = f"`{claim.id}` {claim.text}"
     counts = "" if row["verdict"] == "not tested" else tally(singles)
     joined = f"{claim.compared} ({row['comparison']})" if row["comparison"] else claim.compared
-    return text, joined, claim.region.text, effect_text(row), f"**{verdict_text(entry)}**", counts
+    return joined, claim.region.text, effect_text(row), verdict_text(entry), counts
 
 
 def _disagreeing(entries: Sequence[Entry]) -> list[str]:
     rows = [row for _, singles in entries for row in singles if row["verdict"] == "contradicted"]
     if not rows:
         return []
-    return ["", "Contradicted:", "", *(f"- `{row['id']}` {row['comparison']}: {effect_text(row)}" for row in rows)]
+    texts = (f"- `{row['id']}` {markdown(row['comparison'])}: {effect_text(row)}" for row in rows)
+    return ["", "Contradicted:", "", *texts]

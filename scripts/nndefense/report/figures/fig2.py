@@ -59,10 +59,10 @@ class Neighborhood:
 
 
 def neighborhoods(scene: Scene, place: int, params: Params) -> list[Neighborhood]:
-    """A row per query set of the image at a place."""
-    found = []
+    """A row per query set of the image at a place; as many neighbours as all of them have."""
+    found, count = [], min(COUNT, *(int((one.ids[place] >= 0).sum()) for one in scene.shown))
     for one in scene.shown:
-        ids = one.ids[place, :COUNT]
+        ids = one.ids[place, :count]
         softmax, weights = weights_of(scene.store, ids, params["weighting"])
         found.append(
             Neighborhood(
@@ -74,7 +74,7 @@ def neighborhoods(scene: Scene, place: int, params: Params) -> list[Neighborhood
                 neighbors=scene.database.read(ids).images,
                 classes=[scene.class_names[number] for number in softmax.argmax(1)],
                 weights=weights.tolist(),
-                distances=one.distances[place, :COUNT].tolist(),
+                distances=one.distances[place, :count].tolist(),
             )
         )
     return found

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nndefense.core.files import fault, read_arrays, read_json
+from nndefense.core.arrays import read_arrays
+from nndefense.core.seals import fault
 from nndefense.report.dictionaries import class_name
 from nndefense.report.illustration import shortened
-from nndefense.report.names import Params
+from nndefense.report.names import Params, class_names
 from nndefense.report.piece import FIGURE, Files, Made, Piece
 from nndefense.report.select import Row
 from nndefense.report.sheet import arrange
@@ -220,7 +221,7 @@ class ClusterSheet(Piece):
         from nndefense.dictionaries.stored_clusters import read_clusters
 
         clusters = read_clusters(files["clusters"][0])
-        bands = read_bands(clusters, files["central"][0], read_json(files["learnt"][0])["class_names"])
+        bands = read_bands(clusters, files["central"][0], class_names(files["learnt"][0]))
         rows = cluster_rows(bands)
         return Made(rows, tuple(rows[0]), figure=draw_clusters(bands, params))
 

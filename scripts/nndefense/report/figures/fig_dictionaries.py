@@ -13,7 +13,8 @@ import numpy as np
 from nndefense.axes.cells import NO_DEFENSE
 from nndefense.axes.queries import Pack
 from nndefense.axes.threat import ADAPTIVE
-from nndefense.core.files import fault, read_arrays, read_json
+from nndefense.core.arrays import read_arrays
+from nndefense.core.seals import fault
 from nndefense.evaluation.outcomes import read_outcomes
 from nndefense.report.claims.adaptive import outcomes_on
 from nndefense.report.claims.dictionaries import GRAY
@@ -21,7 +22,7 @@ from nndefense.report.claims.outcomes import outcomes_of
 from nndefense.report.curves import TEXT, handle
 from nndefense.report.dictionaries import COLUMNS, class_name, compared_rows, dictionary_names, short_name
 from nndefense.report.illustration import query_title, shortened, shown_image
-from nndefense.report.names import Params, attack_name, defense_name
+from nndefense.report.names import Params, attack_name, class_names, defense_name
 from nndefense.report.piece import FIGURE, Files, Made, Piece
 from nndefense.report.select import Rows, distinct, matching
 from nndefense.report.style import MARKERS, STYLE, pyplot, shades
@@ -216,7 +217,7 @@ class Compared(Piece):
     def make(self, files: Files, params: Params) -> Made:
         from nndefense.dictionaries.stored_clusters import read_clusters
 
-        names = read_json(files["task"][0])["class_names"]
+        names = class_names(files["task"][0])
         classes = read_clusters(files["clusters"][0]).classes.tolist()
         sheet = read_sheet(files["purified"][0], dictionary_names(classes, names))
         answers = read_outcomes(files["predictions"], params["root"])

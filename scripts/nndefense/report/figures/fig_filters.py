@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nndefense.core.files import fault, read_arrays, read_json
+from nndefense.core.arrays import read_arrays
+from nndefense.core.seals import fault
 from nndefense.report.curves import TEXT, handle, looks_of
 from nndefense.report.dictionaries import class_name, dictionary_names, short_name
-from nndefense.report.names import Params
+from nndefense.report.names import Params, class_names
 from nndefense.report.piece import FIGURE, Files, Made, Piece
 from nndefense.report.select import Row
 from nndefense.report.sheet import arrange
@@ -162,7 +163,7 @@ class Filters(Piece):
     def make(self, files: Files, params: Params) -> Made:
         from nndefense.dictionaries.stored_clusters import read_clusters
 
-        names = read_json(files["learnt"][0])["class_names"]
+        names = class_names(files["learnt"][0])
         found = read_dictionaries(files["dictionaries"][0], read_clusters(files["clusters"][0]), names)
         return Made(objective_rows(found), COLUMNS, figure=draw_filters(found))
 

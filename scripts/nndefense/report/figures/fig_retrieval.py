@@ -17,6 +17,7 @@ from nndefense.report.guarded import (
     attacked,
     certificates_of,
     certified,
+    embedding_name,
     read_guarded,
     rows_of,
     systems_of,
@@ -77,14 +78,10 @@ def draw_retrieval(rows: Rows, params: Params) -> Figure:
     return figure
 
 
-def _label(system: System, params: Params) -> str:
-    return params["embedding_labels"].get(system.features, system.features)
-
-
 def _one_system(own: Rows, system: System, looks: Mapping[str, Any], params: Params) -> Panel:
     lines = [(certified(own, name), look) for name, look in looks.items()]
     lines += [(attacked(own, rule), look) for rule, look in LINES.items()]
-    return Panel(f"{system.pool}: {_label(system, params)}, σ = {system.sigma:g}", lines)
+    return Panel(f"{system.pool}: {embedding_name(system, params)}, σ = {system.sigma:g}", lines)
 
 
 def _by_sigma(rows: Rows, shades: Mapping[float, Any], params: Params) -> list[Panel]:
@@ -97,7 +94,7 @@ def _by_sigma(rows: Rows, shades: Mapping[float, Any], params: Params) -> list[P
         for name in _best(certificates_of(params)) if len(group) > 1 else []:
             lines = [(certified(rows_of(rows, one), name), shades[one.sigma]) for one in group]
             label = params["certificate_labels"][name]
-            found.append(Panel(f"{group[0].pool}: {_label(group[0], params)}, {label}", lines))
+            found.append(Panel(f"{group[0].pool}: {embedding_name(group[0], params)}, {label}", lines))
     return found
 
 

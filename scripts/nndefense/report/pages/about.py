@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nndefense.attacks import ATTACKS
 from nndefense.images import KINDS
+from nndefense.report.markup import rst
 from nndefense.report.names import thousands
 from nndefense.report.piece import Piece, attack_text, defense_params, held_fixed
 from nndefense.report.pieces import existing
@@ -25,6 +26,13 @@ def about_run(config: Config) -> dict[str, Any]:
         "images": _images(config),
         "differences": differences(config),
     }
+
+
+def report_words(config: Config) -> dict[str, str]:
+    """What `report/workflow.rst` says of the run, in reStructuredText."""
+    place = f"results/{config.run}" if config.run else "results"
+    words = {"dataset": config.dataset, "classes": f"{config.classes:,}", "target": config.target, "seed": config.seed}
+    return {name: rst(str(value)) for name, value in words.items()} | {"overview": f"{place}/overview.html"}
 
 
 def about_piece(piece: Piece, config: Config) -> dict[str, str]:

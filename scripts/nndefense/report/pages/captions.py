@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from nndefense.core.errors import InputError
-from nndefense.core.files import fault, read_csv
+from nndefense.core.files import read_csv
+from nndefense.core.seals import fault
 from nndefense.report.claims.catalog import CLAIMS
 from nndefense.report.claims.judge import COLUMNS
 from nndefense.report.claims.verdicts import effect_text, headlines, tally, tally_entries, verdict_text
+from nndefense.report.markup import rst
 
 NOT_TESTED = "not tested"
 NO_CLAIM = "The paper's text makes no claim about it that accuracies can test."
@@ -174,29 +176,22 @@ def _count(number: int, noun: str) -> str:
 # -- as reStructuredText, which Snakemake renders as a Jinja template
 
 
-def escaped(text: str) -> str:
-    """Text that reStructuredText and Jinja leave as it is."""
-    text = re.sub(r"([\\*`|_\[\]<>])", r"\\\1", text)
-    # An escaped space vanishes in reStructuredText, and keeps braces from being a Jinja expression.
-    return text.replace("{", "{\\ ").replace("}", "\\ }")
-
-
 def as_rst(caption: Caption) -> str:
     """The caption in reStructuredText."""
-    lines = [f"**{escaped(caption.heading)}. {escaped(caption.title)}.**", "", escaped(caption.shows), ""]
-    lines += [f"**What the paper claims, and what was seen here.** {escaped(caption.summary)}", ""]
+    lines = [f"**{rst(caption.heading)}. {rst(caption.title)}.**", "", rst(caption.shows), ""]
+    lines += [f"**What the paper claims, and what was seen here.** {rst(caption.summary)}", ""]
     for one, group in by_claim(caption.findings):
-        lines += [f"- *The paper* ({escaped(one.where)}): {escaped(one.claim)}", ""]
+        lines += [f"- *The paper* ({rst(one.where)}): {rst(one.claim)}", ""]
         for finding in group:
-            lines += [f"  *Seen here*: **{escaped(finding.judged)}**. {escaped(seen(finding))}", ""]
+            lines += [f"  *Seen here*: **{rst(finding.judged)}**. {rst(seen(finding))}", ""]
         if one.note:
-            lines += [f"  {escaped(one.note)}", ""]
+            lines += [f"  {rst(one.note)}", ""]
     if caption.findings:
-        lines += [escaped(LEGEND), ""]
+        lines += [rst(LEGEND), ""]
     if caption.paper:
-        lines += [f"**The paper's own**: {escaped(caption.paper)}.", ""]
+        lines += [f"**The paper's own**: {rst(caption.paper)}.", ""]
     lines += ["**This run's data and the paper's**", ""]
-    lines += [f"- {escaped(text)}" for text in caption.differences]
+    lines += [f"- {rst(text)}" for text in caption.differences]
     return "\n".join(lines) + "\n"
 
 

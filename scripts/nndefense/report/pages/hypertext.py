@@ -2,22 +2,26 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from html import escape
 from itertools import groupby
+
+from nndefense.report.markup import html
+
+# A backslash before punctuation makes it text, but for code.
+_PARTS = re.compile(r"(\\[!-/:-@\[-`{-~]|`[^`]+`)")
+_TAGS = {"strong": re.compile(r"\*\*(\S(?:[^*]*\S)?)\*\*"), "em": re.compile(r"\*(\S(?:[^*]*\S)?)\*")}
+# Stands for such a part while emphasis is looked for; `html` leaves no letter of this kind.
+_HELD = "\ue000{}\ue001"
 
 
 def inline(text: str) -> str:
-    """One line: `code`, **bold** and *italic*; everything else is escaped."""
-    parts = re.split(r"(`[^`]+`)", text)
-    return "".join(
-        f"<code>{escape(part[1:-1])}</code>" if len(part) > 2 and part[0] == part[-1] == "`" else _emphasised(part)
-        for part in parts
-    )
-
-
-def _emphasised(text: str) -> str:
-    text = re.sub(r"\*\*(\S(?:[^*]*\S)?)\*\*", r"<strong>\1</strong>", escape(text, quote=False))
-    return re.sub(r"\*(\S(?:[^*]*\S)?)\*", r"<em>\1</em>", text)
+    """One line: `code`, **bold**, *italic*, and \\* for a letter that starts none of these; the rest is escaped."""
+    parts = _PARTS.split(text)
+    held = [html(part[1:]) if part[0] == "\\" else f"<code>{html(part[1:-1])}</code>" for part in parts[1::2]]
+    texts = [html(part) for part in parts[::2]]
+    marked = "".join(f"{one}{_HELD.format(place)}" for place, one in enumerate(texts[:-1])) + texts[-1]
+    for tag, mark in _TAGS.items():
+        marked = mark.sub(rf"<{tag}>\1</{tag}>", marked)
+    return re.sub(_HELD.format(r"(\d+)"), lambda found: held[int(found[1])], marked)
 
 
 def kind_of(line: str) -> str:
@@ -60,8 +64,9 @@ def _heading(line: str, below: int) -> str:
 def _cells(line: str) -> list[str]:
     # No line ends within an interval.
     line = re.sub(r"\[[^\]|]*\]", lambda found: found[0].replace(" ", "\u00a0"), line)
-    cells = re.split(r"(?<!\\)\|", re.sub(r"\A\||(?<!\\)\|\Z", "", line.strip()))
-    return [cell.strip().replace("\\|", "|") for cell in cells]
+    cells = re.findall(r"\|((?:\\.|[^\\|])*)(?=\|)", line.strip())
+    # Within code, too, a bar is written with a backslash in a table.
+    return [re.sub(r"`[^`]*`", lambda found: found[0].replace("\\|", "|"), cell.strip()) for cell in cells]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
@@ -71,7 +76,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 def _table_rows(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     heads = "".join(f"<th scope='col'>{inline(cell)}</th>" for cell in rows[0])
     yield f"<thead><tr>{heads}</tr></thead><tbody>"
-    for cells in rows[1:]:
-        if not all(re.fullmatch(r":?-{3,}:?", cell) for cell in cells):
-            yield f"<tr>{''.join(f'<td>{inline(cell)}</td>' for cell in cells)}</tr>"
+    # The second line only says which cells there are.
+    for cells in rows[2:]:
+        yield f"<tr>{''.join(f'<td>{inline(cell)}</td>' for cell in cells)}</tr>"
     yield "</tbody>"

@@ -3,8 +3,8 @@
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 
+from nndefense.report.markup import html
 from nndefense.report.pages.captions import LEGEND, Caption, Finding, by_claim, seen
 
 STYLE = """
@@ -71,17 +71,17 @@ def data_uri(name: str, content: bytes) -> str:
 def image(caption: Caption, name: str, content: bytes) -> str:
     """An image, with what it shows and the verdicts as its alternative text."""
     text = f"{caption.heading}: {caption.title}. {caption.shows} {caption.summary}"
-    return f'<img src="{data_uri(name, content)}" alt="{escape(text)}">'
+    return f'<img src="{data_uri(name, content)}" alt="{html(text)}">'
 
 
 def document(title: str, body: str, navigation: Sequence[tuple[str, str]] = ()) -> str:
     """A whole page; navigation: (id, name) of its sections."""
-    links = "".join(f'<li><a href="#{escape(anchor)}">{escape(name)}</a></li>' for anchor, name in navigation)
+    links = "".join(f'<li><a href="#{html(anchor)}">{html(name)}</a></li>' for anchor, name in navigation)
     bar = f'<nav aria-label="Sections"><ul>{links}</ul></nav>' if links else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{bar}\n<main>\n{body}\n</main>\n"
+        f"<title>{html(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{bar}\n<main>\n{body}\n</main>\n"
         "</body>\n</html>\n"
     )
 
@@ -89,20 +89,20 @@ def document(title: str, body: str, navigation: Sequence[tuple[str, str]] = ()) 
 def single(entry: Entry) -> str:
     """A page of one table with its caption and what this run's data are."""
     caption = entry.caption
-    body = f"<h1>{escape(f'{caption.heading}. {caption.title}')}</h1>\n{_body(entry)}\n{_differences(caption)}"
+    body = f"<h1>{html(f'{caption.heading}. {caption.title}')}</h1>\n{_body(entry)}\n{_differences(caption)}"
     return document(f"{caption.heading}. {caption.title}", body)
 
 
 def overview(title: str, about: Caption, entries: Sequence[Entry]) -> str:
     """Every figure and table with its caption and verdicts; about: the whole run."""
     parts = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p>{escape(about.summary)}</p>",
-        f'<p class="soft">{escape(LEGEND)}</p>',
+        f"<h1>{html(title)}</h1>",
+        f"<p>{html(about.summary)}</p>",
+        f'<p class="soft">{html(LEGEND)}</p>',
         f'<section id="run"><h2>This run and the paper</h2>{_list(about.differences)}</section>',
     ]
     parts += [
-        f'<section id="{entry.caption.name}"><h2>{escape(f"{entry.caption.heading}. {entry.caption.title}")}</h2>'
+        f'<section id="{entry.caption.name}"><h2>{html(f"{entry.caption.heading}. {entry.caption.title}")}</h2>'
         f"{_body(entry)}</section>"
         for entry in entries
     ]
@@ -114,26 +114,26 @@ def _body(entry: Entry) -> str:
     caption = entry.caption
     claims = "".join(_claim(one, group) for one, group in by_claim(caption.findings))
     links = "".join(
-        f'<a href="{data_uri(name, content)}" download="{escape(name)}">{escape(name)}</a>'
+        f'<a href="{data_uri(name, content)}" download="{html(name)}">{html(name)}</a>'
         for name, content in entry.files.items()
     )
     files = f'<p class="files soft">Download: {links}</p>' if links else ""
-    paper = f'<p class="soft">The paper’s own: {escape(caption.paper)}.</p>' if caption.paper else ""
+    paper = f'<p class="soft">The paper’s own: {html(caption.paper)}.</p>' if caption.paper else ""
     return (
-        f"<figure>{entry.content}<figcaption><p>{escape(caption.shows)}</p>{paper}</figcaption></figure>{files}"
-        f"<h3>What the paper claims, and what was seen here</h3><p>{escape(caption.summary)}</p>{claims}"
+        f"<figure>{entry.content}<figcaption><p>{html(caption.shows)}</p>{paper}</figcaption></figure>{files}"
+        f"<h3>What the paper claims, and what was seen here</h3><p>{html(caption.summary)}</p>{claims}"
     )
 
 
 def _claim(one: Finding, group: Sequence[Finding]) -> str:
     lines = "".join(
         f'<p><span class="verdict {finding.verdict}"><span aria-hidden="true">{MARKS[finding.verdict]}</span> '
-        f"{escape(finding.judged)}</span> {escape(seen(finding))}</p>"
+        f"{html(finding.judged)}</span> {html(seen(finding))}</p>"
         for finding in group
     )
-    note = f'<p class="soft">{escape(one.note)}</p>' if one.note else ""
-    where = f'<span class="soft">({escape(one.where)})</span>'
-    return f'<div class="claim"><p>{escape(one.claim)} {where}</p>{lines}{note}</div>'
+    note = f'<p class="soft">{html(one.note)}</p>' if one.note else ""
+    where = f'<span class="soft">({html(one.where)})</span>'
+    return f'<div class="claim"><p>{html(one.claim)} {where}</p>{lines}{note}</div>'
 
 
 def _differences(caption: Caption) -> str:
@@ -141,4 +141,4 @@ def _differences(caption: Caption) -> str:
 
 
 def _list(texts: Sequence[str]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>"
+    return f"<ul>{''.join(f'<li>{html(text)}</li>' for text in texts)}</ul>"

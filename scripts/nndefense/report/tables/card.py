@@ -8,7 +8,7 @@ from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
 from nndefense.evaluation.rows import AXES
 from nndefense.evaluation.worst import WORST_CASE
 from nndefense.report.grid import accuracy_text, row_name
-from nndefense.report.markup import latex, latex_comment, latex_line, latex_span, markdown_table, tabular
+from nndefense.report.markup import latex, latex_comment, latex_line, latex_span, markdown, markdown_table, tabular
 from nndefense.report.names import Params, attack_name
 from nndefense.report.piece import TABLE, VOTE, Files, Made, Piece
 from nndefense.report.select import distinct
@@ -63,7 +63,8 @@ def stage_lines(part: Sequence[Found], params: Params) -> list[str]:
     found = []
     for one in part:
         done = [f"{_stage_name(stage['attack'], params)} {stage['broke']} of {stage['tried']}" for stage in one.stages]
-        found.append(f"- Δ = {one.row['epsilon']:g}: {', '.join(done) or 'nothing was left to attack'}.")
+        text = f"Δ = {one.row['epsilon']:g}: {', '.join(done) or 'nothing was left to attack'}."
+        found.append(f"- {markdown(text)}")
     return found
 
 
@@ -83,17 +84,17 @@ def suite_text(suite: Mapping[str, Any], params: Params) -> str:
 
 def as_markdown(found: Sequence[Found], params: Params) -> str:
     """The card in Markdown."""
-    lines = ["# Card", "", INTRODUCTION, "", f"Attacks, in order: {suite_text(params['options'], params)}."]
+    lines = ["# Card", "", INTRODUCTION, "", markdown(f"Attacks, in order: {suite_text(params['options'], params)}.")]
     for name in distinct([one.row for one in found], "defense"):
         part = [one for one in found if one.row["defense"] == name]
         row = part[0].row
         lines += [
             "",
-            f"## {row_name(row, params)}",
+            f"## {markdown(row_name(row, params))}",
             "",
-            defended_text(part[0], params),
+            markdown(defended_text(part[0], params)),
             "",
-            known_text(part[0], params),
+            markdown(known_text(part[0], params)),
         ]
         lines += ["", f"n = {row['n']:,} images; distances of {row['space']} pixels.", ""]
         lines += markdown_table(HEADS, curve_lines(part, params))

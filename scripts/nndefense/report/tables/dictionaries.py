@@ -20,7 +20,7 @@ from nndefense.report.claims.dictionaries import with_hardest
 from nndefense.report.claims.judge import resampled_accuracies
 from nndefense.report.claims.outcomes import Outcomes, outcomes_of
 from nndefense.report.grid import INTERVALS, accuracy_text
-from nndefense.report.markup import latex, latex_comment, latex_line, latex_span, markdown_table, tabular
+from nndefense.report.markup import latex, latex_comment, latex_line, latex_span, markdown, markdown_table, tabular
 from nndefense.report.names import Params, attack_name, defense_name
 from nndefense.report.piece import TABLE, Files, Made, Piece
 from nndefense.report.select import Row, Rows, matching
@@ -238,7 +238,7 @@ def as_markdown(rows: Rows, chosen: Sequence[Mapping[str, Any]], params: Params)
     """The table in Markdown, a part per budget, and what was chosen for the tuned defences."""
     over = [text for text, count in groups(params) for _ in range(count)]
     names = [f"{group}: {head}" if group else head for group, head in zip(over, heads(params), strict=True)]
-    lines = ["# Semantic reconstruction dictionaries", "", caption(rows, params)]
+    lines = ["# Semantic reconstruction dictionaries", "", markdown(caption(rows, params))]
     for epsilon in params["epsilons"]:
         lines += ["", f"## Δ = {epsilon:g}", "", *markdown_table(names, lines_of(rows, epsilon, params))]
     if chosen:

@@ -13,7 +13,7 @@ from nndefense.report.indexes import (
     read_indexes,
     sentences,
 )
-from nndefense.report.markup import latex, latex_comment, latex_line, markdown_table, tabular
+from nndefense.report.markup import latex, latex_comment, latex_line, markdown, markdown_table, tabular
 from nndefense.report.names import Params, thousands
 from nndefense.report.piece import TABLE, VOTE, Files, Made, Piece
 from nndefense.report.select import Rows, distinct, matching
@@ -64,9 +64,9 @@ def lines_of(rows: Rows) -> list[list[str]]:
 
 def as_markdown(rows: Rows, params: Params) -> str:
     """The table in Markdown, and what it says of each index."""
-    lines = ["# Search indexes", "", caption(rows, params), ""]
+    lines = ["# Search indexes", "", markdown(caption(rows, params)), ""]
     lines += markdown_table(heads(rows, params), lines_of(rows))
-    lines += ["", *(f"- {text}" for text in sentences(rows, params))]
+    lines += ["", *(f"- {markdown(text)}" for text in sentences(rows, params))]
     return "\n".join(lines) + "\n"
 
 

@@ -21,7 +21,7 @@ from nndefense.report.guarded import (
     system_name,
     systems_of,
 )
-from nndefense.report.markup import latex, latex_comment, latex_line, latex_span, markdown_table, tabular
+from nndefense.report.markup import latex, latex_comment, latex_line, latex_span, markdown, markdown_table, tabular
 from nndefense.report.names import Params
 from nndefense.report.piece import TABLE, Files, Made, Piece
 from nndefense.report.select import Row, Rows, matching
@@ -93,9 +93,9 @@ def parts_of(rows: Rows, params: Params) -> list[tuple[str, list[list[str]]]]:
 
 def as_markdown(rows: Rows, params: Params) -> str:
     """The table in Markdown, a part per retrieval."""
-    lines = ["# Certified retrieval", "", caption(rows, params)]
+    lines = ["# Certified retrieval", "", markdown(caption(rows, params))]
     for title, part in parts_of(rows, params):
-        lines += ["", f"## {title}", "", *markdown_table(heads(chosen_radii(params["radii"])), part)]
+        lines += ["", f"## {markdown(title)}", "", *markdown_table(heads(chosen_radii(params["radii"])), part)]
     return "\n".join(lines) + "\n"
 
 

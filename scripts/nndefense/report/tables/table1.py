@@ -16,7 +16,7 @@ from nndefense.report.grid import (
     markdown_lines,
     paper_lines,
 )
-from nndefense.report.markup import latex_comment, markdown_table
+from nndefense.report.markup import latex_comment, markdown, markdown_table
 from nndefense.report.names import BOTH, Params, attack_name
 from nndefense.report.paper import paper_cells
 from nndefense.report.piece import TABLE, Files, Made, Piece, with_worst
@@ -64,15 +64,16 @@ def as_markdown(rows: Rows, params: Params, models: Sequence[Mapping[str, Any]])
     """The table in Markdown, its caption, and the clean accuracy and origin of the models."""
     columns, cells = arrange(rows, AXES, params)
     ours = markdown_lines(cells, columns, best_cells(cells, columns))
-    lines = ["# Table 1", "", caption(rows, params), ""]
+    lines = ["# Table 1", "", markdown(caption(rows, params)), ""]
     heads = ["Database", *map(column_name, columns)]
     lines += markdown_table(heads, [*ours, *paper_lines(paper_cells(1, AXES), columns)])
     lines += ["", "Models:", ""]
     for model in models:
-        lines.append(
-            f"- {model['name']} ({model['architecture']}): clean accuracy {model['accuracy']:.3f} "
+        text = (
+            f"{model['name']} ({model['architecture']}): clean accuracy {model['accuracy']:.3f} "
             f"[{model['ci_low']:.3f}, {model['ci_high']:.3f}], n = {model['n']:,}; {_origin(model['provenance'])}"
         )
+        lines.append(f"- {markdown(text)}")
     return "\n".join(lines) + "\n"
 
 

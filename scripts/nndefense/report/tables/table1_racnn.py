@@ -15,7 +15,7 @@ from nndefense.report.grid import (
     paper_lines,
 )
 from nndefense.report.linf import CLEAN, PAPER, PARTS, Column, block, paper_block, paper_value, select_linf
-from nndefense.report.markup import latex, latex_comment, latex_line, latex_span, markdown_table, tabular
+from nndefense.report.markup import latex, latex_comment, latex_line, latex_span, markdown, markdown_table, tabular
 from nndefense.report.names import Params, attack_name
 from nndefense.report.piece import TABLE, Files, Made, Piece, collect_accuracy
 from nndefense.report.select import Row, Rows
@@ -57,14 +57,14 @@ def columns_of(rows: Rows, params: Params) -> list[Column]:
 def as_markdown(rows: Rows, params: Params) -> str:
     """The table in Markdown, a part per threat model and attack."""
     columns = columns_of(rows, params)
-    lines = ["# Table 1 of the RA-CNN abstract", "", caption(rows, params)]
+    lines = ["# Table 1 of the RA-CNN abstract", "", markdown(caption(rows, params))]
     for part, title in PARTS.items():
         cells = block(rows, part, params)
         for attack in dict.fromkeys(attack for attack, _ in columns[1:]):
             shown = [CLEAN, *(column for column in columns if column[0] == attack)]
             heads = ["Network", "Clean", *(f"ε = {epsilon:g}" for _, epsilon in shown[1:])]
             ours = markdown_lines(cells, shown, best_cells(cells, shown, bare=True))
-            lines += ["", f"## {title}, {attack_name(attack, params)}", ""]
+            lines += ["", f"## {title}, {markdown(attack_name(attack, params))}", ""]
             lines += markdown_table(heads, [*ours, *paper_lines(paper_block(), shown, PAPER, DIGITS)])
     return "\n".join(lines) + "\n"
 

@@ -14,7 +14,7 @@ from nndefense.report.grid import (
     markdown_cells,
     row_name,
 )
-from nndefense.report.markup import latex_comment, markdown_table
+from nndefense.report.markup import Marked, latex_comment, markdown, markdown_table
 from nndefense.report.names import BOTH, SETTING_NAMES, Params
 from nndefense.report.paper import PAPER, counterpart, paper_cells
 from nndefense.report.piece import VOTE, RowTable
@@ -74,7 +74,7 @@ def caption(rows: Rows, params: Params) -> str:
     columns = {column_of(one, params) for one in rows}
     own = (
         "Gray-box images of a defence that is a network of its own are made with the gradients of the undefended "
-        f"network (they transfer), those of the column `{COLUMN_NAMES[OWN]}` with its own. "
+        f"network (they transfer), those of the column “{COLUMN_NAMES[OWN]}” with its own. "
     )
     other = (
         "Columns that name another pixel space hold the same distance in pixels after standardisation, a smaller "
@@ -110,7 +110,7 @@ def as_markdown(rows: Rows, params: Params) -> str:
         lines.append([name, f"{first['n']:,}", *markdown_cells(row, columns, best), *_paper_texts(paper, other)])
     blank = [""] * (2 + len(columns))
     lines += [[*blank, *_paper_texts(paper, name)] for name in paper if name not in used]
-    return "\n".join(["# Table 2", "", caption(rows, params), "", *markdown_table(heads, lines)]) + "\n"
+    return "\n".join(["# Table 2", "", markdown(caption(rows, params)), "", *markdown_table(heads, lines)]) + "\n"
 
 
 def as_latex(rows: Rows, params: Params) -> str:
@@ -134,7 +134,7 @@ def _paper_texts(paper: Mapping[str, Mapping[Column, float]], name: str | None) 
     if name is None:
         return ["", "", "", ""]
     values = (paper[name].get((setting,)) for setting in SETTINGS)
-    return [f"*{name}*", *(f"*{value:.3f}*" if value is not None else "–" for value in values)]
+    return [Marked(f"*{name}*"), *(Marked(f"*{value:.3f}*") if value is not None else "–" for value in values)]
 
 
 PIECE = RowTable(

@@ -6,7 +6,7 @@ from typing import Any
 
 from nndefense.core.errors import InputError
 from nndefense.core.files import read_json
-from nndefense.report.markup import latex, latex_line, markdown_table, tabular
+from nndefense.report.markup import Marked, latex, latex_line, markdown, markdown_table, tabular
 from nndefense.report.names import Params
 from nndefense.report.paper import paper_rows
 from nndefense.report.piece import TABLE, Files, Made, Piece
@@ -57,7 +57,7 @@ def as_markdown(rows: Sequence[Mapping[str, Any]], reference: str | None) -> str
     lines = ["# Table 3", "", "Sizes of one image's features (channels × height × width), measured in a forward pass."]
     if reference is not None:
         wrong = differences(rows, reference)
-        lines[-1] += f" {reference}: " + ("; ".join(wrong) if wrong else "every size is the paper's") + "."
+        lines[-1] += f" {markdown(reference)}: " + ("; ".join(wrong) if wrong else "every size is the paper's") + "."
     lines += ["", *markdown_table(HEADS, [_texts(row, "×", "*{}*") for row in rows])]
     return "\n".join(lines) + "\n"
 
@@ -75,7 +75,7 @@ def _texts(row: Mapping[str, Any], times: str, papers: str) -> list[str]:
     full = f" {times} ".join(str(row[name]) for name in SIZES[:3])
     pooled = f" {times} ".join(str(row[name]) for name in SIZES[3:6])
     texts = [row["source"], row["layer"], full, pooled, str(row["pca_dim"])]
-    return [papers.format(text) for text in texts] if _papers(row) else texts
+    return [Marked(papers.format(text)) for text in texts] if _papers(row) else texts
 
 
 def _papers(row: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from nndefense.report.grid import (
     markdown_lines,
     paper_lines,
 )
-from nndefense.report.markup import latex_comment, markdown_table
+from nndefense.report.markup import latex_comment, markdown, markdown_table
 from nndefense.report.names import BOTH, SETTING_NAMES, Params
 from nndefense.report.paper import paper_cells
 from nndefense.report.piece import RowTable
@@ -40,7 +40,7 @@ def as_markdown(rows: Rows, params: Params) -> str:
     """The table in Markdown, one part per setting: six columns with intervals fit a page, eighteen do not."""
     columns, cells = arrange(rows, AXES, params)
     paper = paper_cells(4, AXES)
-    lines = ["# Table 4", "", caption(rows, params)]
+    lines = ["# Table 4", "", markdown(caption(rows, params))]
     for setting in distinct(rows, "setting"):
         part = [column for column in columns if column[0] == setting]
         heads = ["Database", *(column_name(column[1:]) for column in part)]

@@ -8,7 +8,7 @@ from nndefense.axes.cells import NO_DEFENSE
 from nndefense.evaluation.rows import AXES
 from nndefense.evaluation.worst import WORST_CASE
 from nndefense.report.grid import INTERVALS, accuracy_text, row_name
-from nndefense.report.markup import latex, latex_comment, latex_line, latex_span, markdown_table, tabular
+from nndefense.report.markup import latex, latex_comment, latex_line, latex_span, markdown, markdown_table, tabular
 from nndefense.report.names import Params, attack_name
 from nndefense.report.piece import TABLE, VOTE, Files, Made, Piece
 from nndefense.report.select import Row, Rows, distinct
@@ -66,7 +66,7 @@ def caption(found: Sequence[Found], params: Params) -> str:
         f"({row['space']} pixels): transfer through the target network or the surrogate, the paper's attacks, and "
         "those through the defence. The worst case bounds the robust accuracy from above. An attack alone was run on "
         "all images where a share stands (in brackets: images that it alone breaks), else on those that had held: "
-        "`12 of 40` broke. void: the number is not the worst case, for the reason given."
+        "“12 of 40” broke. void: the number is not the worst case, for the reason given."
     )
 
 
@@ -113,7 +113,7 @@ ATTACKERS = (
 
 def as_markdown(found: Sequence[Found], breaks: Rows, params: Params) -> str:
     """The table in Markdown, one part per budget, and what attackers of the nearest neighbours have."""
-    lines = ["# Worst case", "", caption(found, params)]
+    lines = ["# Worst case", "", markdown(caption(found, params))]
     for epsilon in distinct([one.row for one in found], "epsilon"):
         part = [one for one in found if one.row["epsilon"] == epsilon]
         lines += ["", f"## Δ = {epsilon:g}", "", *markdown_table(heads(params), [cells(one, params) for one in part])]
