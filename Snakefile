@@ -2,7 +2,7 @@
 # A reviewer's figure:  snakemake results/fig5.pdf --cores 8 --resources gpu=4
 from snakemake.utils import min_version
 
-min_version("9.14")
+min_version("9.19")
 
 # A configuration that names its `dataset` stands alone (the presets in config/); any other extends config.yaml.
 if "dataset" not in config:
@@ -11,6 +11,7 @@ if "dataset" not in config:
 
 
 include: "rules/common.smk"
+include: "rules/one_run.smk"
 include: "rules/cluster.smk"
 include: "rules/inputs.smk"
 include: "rules/jobs.smk"
@@ -33,6 +34,7 @@ include: "rules/training.smk"
 include: "rules/models.smk"
 include: "rules/features.smk"
 include: "rules/codes.smk"
+include: "rules/copies.smk"
 include: "rules/database.smk"
 include: "rules/attacks.smk"
 include: "rules/votes.smk"

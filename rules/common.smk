@@ -15,9 +15,11 @@ from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
 from nndefense.axes.queries import CLEAN, WORST, Pack
 from nndefense.axes.threat import ADAPTIVE, AttackDatabase, Threat
 from nndefense.config import load_config
+from nndefense.config.files import check_files
 from nndefense.core.errors import NNDefenseError
 from nndefense.core.fingerprint import fingerprint
 from nndefense.core.params import Params
+from nndefense.core.whose import VARIABLE
 from nndefense.defenses import DEFENSES
 from nndefense.evaluation import KINDS, SUMMARIES
 from nndefense.flow.batches import answered_batches, searched_batches
@@ -36,6 +38,7 @@ from nndefense.flow.databases import (
 )
 from nndefense.flow.models import (
     architecture_targets,
+    computing_values,
     defense_kind,
     defense_options,
     image_targets,
@@ -53,15 +56,19 @@ from nndefense.flow.queries import (
     tried_packs,
 )
 from nndefense.flow.rows import all_files, summary_files, system_answers
+from nndefense.flow.shells import literal, shell_prefix
+from nndefense.flow.shipped import library_alone
 
 try:
+    check_files(workflow.configfiles)
     CONFIG = load_config(config)
 except NNDefenseError as error:
     raise WorkflowError(f"configuration: {error}") from None
 
 TARGET = CONFIG.target
 RESULTS = f"results/{CONFIG.run}" if CONFIG.run else "results"
-ENVIRONMENT = f"../envs/{CONFIG.environment}.yaml"
+# Snakemake takes braces in the path, those of a checkout's folder too, for wildcards.
+ENVIRONMENT = literal(BASE.resolve() / "envs" / f"{CONFIG.environment}.yaml")
 PASSES = CONFIG.features.passes
 SEARCHED, ANSWERED = searched_batches(CONFIG), answered_batches(CONFIG)
 KEPT_SHARDS, CODED_SHARDS = kept_shards(CONFIG)
@@ -70,8 +77,9 @@ ARCHITECTURES = architecture_targets(CONFIG, *used_models(CONFIG))
 
 
 def script(name):
-    """Path of a script, relative to the working directory."""
-    return str(BASE / "scripts" / f"{name}.py")
+    """Path of a script, relative to the working directory; never one that Python takes for an option."""
+    path = str(BASE / "scripts" / f"{name}.py")
+    return f"./{path}" if path.startswith("-") else path
 
 
 def job(program, /, *targets, **values):
@@ -114,9 +122,12 @@ def rest_between_jobs():
         scheduler.job_rate_limiter = None
 
 
-# Jobs run with the Python that runs Snakemake, also where its environment is not activated; conda brings its own.
-if not any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method):
-    shell.prefix(f"export PATH={Path(sys.executable).parent}:$PATH; ")
+# What a job reads must belong to the run that it works for. Jobs run with the Python that runs Snakemake, also where its
+# environment is not activated; conda brings its own.
+CONDA = any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method)
+BEFORE = getattr(shell, "_process_prefix", None)
+LIBRARY = library_alone(BASE / "scripts", Path(".snakemake", "nndefense")) if CONDA else {}
+shell.prefix(shell_prefix(None if CONDA else sys.executable, BEFORE, **{VARIABLE: RESULTS}, **LIBRARY))
 
 
 wildcard_constraints:

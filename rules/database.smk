@@ -11,7 +11,7 @@ Makes: index/{model}/{layer}/{pool}/trained.faiss           of an approximate se
 rule train_index:
     input:
         codes=sample_files("codes"),
-        skipped=sample_files("skipped"),
+        skipped=sample_files(LEFT_OUT),
     output:
         ensure("<results>/index/{model}/{layer}/{pool}/trained.faiss", non_empty=True),
     log:
@@ -35,7 +35,7 @@ rule build_index:
     input:
         trained="<results>/index/{model}/{layer}/{pool}/trained.faiss",
         codes="<results>/codes/{model}/{layer}/{pool}/{shard}.npy",
-        skipped="<results>/skipped/{model}/{layer}/{pool}/{shard}.npy",
+        skipped=f"<results>/{LEFT_OUT}/{{model}}/{{layer}}/{{pool}}/{{shard}}.npy",
     output:
         ensure("<results>/index/{model}/{layer}/{pool}/{shard}.faiss", non_empty=True),
     log:
@@ -64,7 +64,7 @@ for batch in SEARCHED:
             queries=[f"<results>/features/{{model}}/{{layer}}/queries/{pack}.npy" for pack in batch.packs],
             pca="<results>/pca/{model}/{layer}/{pool}.npz",
             shards=searched_files,
-            skipped=span_files("skipped/{model}/{layer}/{pool}/{shard}.npy"),
+            skipped=span_files(f"{LEFT_OUT}/{{model}}/{{layer}}/{{pool}}/{{shard}}.npy"),
         output:
             neighbors=[f"<results>/neighbors/{{model}}/{{layer}}/{{pool}}/{{span}}/{pack}.npz" for pack in batch.packs],
         log:
@@ -75,6 +75,7 @@ for batch in SEARCHED:
             ENVIRONMENT
         threads: CONFIG.threads
         resources:
+            **SEARCH_GPU,
             mem_mb=search_mb(batch.packs),
             runtime=1440,
         params:
@@ -82,6 +83,7 @@ for batch in SEARCHED:
         shell:
             "python {params.job} --queries {input.queries:q} --pca {input.pca:q} --shards {input.shards:q}"
             " --skipped {input.skipped:q} --neighbors-files {output.neighbors:q} --threads {threads} --log {log:q}"
+            f"{SEARCH_WORDS}"
 
     rule:
         name:

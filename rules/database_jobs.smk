@@ -1,6 +1,10 @@
 """Inputs and parameters of the rules of the database: features, codes, searches and votes."""
 
-from nndefense.flow.resources import index_memory, search_memory
+from nndefense.flow.resources import index_memory, search_memory, searches_on_gpu
+
+# What a search on a GPU asks for, and is told.
+SEARCH_GPU = {"gpu": searches_on_gpu(CONFIG)} if searches_on_gpu(CONFIG) else {}
+SEARCH_WORDS = " --gpus {resources.gpu}" if SEARCH_GPU else ""
 
 
 def pass_word(number):
@@ -57,6 +61,17 @@ def listed_neighbors(packs):
     ]
 
 
+def near_inputs():
+    """Inputs that tell which database images are nearly test images, by option; none where these may stay."""
+    if CONFIG.queries.leave_out != "near":
+        return {}
+    return {
+        "codes": "<results>/codes/{model}/{layer}/{pool}/{shard}.npy",
+        "queries": f"<results>/features/{{model}}/{{layer}}/queries/{CLEAN}.npy",
+        "pca": "<results>/pca/{model}/{layer}/{pool}.npz",
+    }
+
+
 def voting(name):
     """Files of the shards of every pool that a layer is evaluated on; name: with {pool}, {shard}, wildcards."""
     return lambda wildcards: [
@@ -96,7 +111,11 @@ def search_mb(packs):
 
 def extraction(program, passed, *targets, **values):
     """Parameters of a forward pass that yields these layers."""
-    common = {"batch": CONFIG.features.batch, "pooled": pooled_sides(CONFIG, passed) or None}
+    common = {
+        "batch": CONFIG.features.batch,
+        "pooled": pooled_sides(CONFIG, passed) or None,
+        **computing_values(CONFIG),
+    }
     return job(program, *ARCHITECTURES, *targets, skip_limit=CONFIG.skip_limit, **common, **values)
 
 

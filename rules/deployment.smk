@@ -34,7 +34,7 @@ rule describe_defense:
         ),
     shell:
         "python {params.job} --model {input.model:q} --pca {input.pca:q} --codes {input.codes:q}"
-        " --skipped {input.skipped:q} --index {input.index:q} --checks {input.checks:q} --softmax {input.softmax:q} --weights {input.confidences:q} --pool {input.pool:q}"
+        " --skipped {input.skipped:q} --index {input.index:q} --checks {input.checks:q} --pixels {input.pixels:q} --softmax {input.softmax:q} --weights {input.confidences:q} --pool {input.pool:q}"
         " --sets {input.sets:q} --task {input.task:q} --output {output:q} --log {log:q}"
 
 

@@ -5,7 +5,8 @@ Makes: features/{model}/{layer}/{pool}/{shard}.npy        pooled activations (fp
        codes/{model}/{layer}/{pool}/{shard}.npy           of the other shards their codes at once
        skipped/{model}/{layer}/{pool}/{shard}.npy         rows that have none: unreadable images
        softmax/{model}/{pool}/{shard}.npy                 softmax rows of a shard (.weights.npy: their confidence,
-                                                          .checks.npy: sums that a row is verified by when it is read)
+                                                          .checks.npy: sums that a row is verified by when it is read;
+                                                          .pixels.npy: sums of the images' pixels, to find copies)
        features/{model}/{layer}/queries/{pack}.npy        features of a pack of query sets, set after set
        softmax/{model}/queries/{pack}.npy                 softmax rows of a pack
 
@@ -23,7 +24,7 @@ for number, layers in enumerate(PASSES):
         output:
             features=[kept(f"<results>/features/{{model}}/{layer}/{{pool}}/{{shard}}.npy") for layer in layers],
             skipped=[f"<results>/skipped/{{model}}/{layer}/{{pool}}/{{shard}}.npy" for layer in layers],
-            store=store_files("{model}/{pool}/{shard}", "checks") if number == 0 else [],
+            store=store_files("{model}/{pool}/{shard}", "checks", "pixels") if number == 0 else [],
         log:
             f"<logs>/extract_features{pass_word(number)}/{{model}}/{{pool}}/{{shard}}.log",
         benchmark:
@@ -93,7 +94,7 @@ for number, pool, layers in POOL_PASSES:
         output:
             codes=[f"<results>/codes/{{model}}/{layer}/{pool}/{{shard}}.npy" for layer in layers],
             skipped=[f"<results>/skipped/{{model}}/{layer}/{pool}/{{shard}}.npy" for layer in layers],
-            store=store_files(f"{{model}}/{pool}/{{shard}}", "checks") if number == 0 else [],
+            store=store_files(f"{{model}}/{pool}/{{shard}}", "checks", "pixels") if number == 0 else [],
         log:
             f"<logs>/extract_codes{pass_word(number)}/{{model}}/{pool}/{{shard}}.log",
         benchmark:

@@ -1,5 +1,8 @@
 """Inputs of rules that depend on their wildcards: files of models, image sets, packs of query sets and shards."""
 
+# Snakemake takes what stands between them in an input for a wildcard, and has no way to write them otherwise.
+BRACES = set("{}")
+
 
 def recipe(wildcards):
     """How a model is trained."""
@@ -26,10 +29,26 @@ def weights_file(wildcards):
     """The file that a model's weights are read from; none where torchvision publishes them.
 
     A file that is absent is left to the job, which says so: Snakemake takes results that exist for up to date where an
-    input of theirs is missing and nothing makes it.
+    input of theirs is missing and nothing makes it. So is one with braces in its path, see `loading_job`.
     """
     path = CONFIG.models[wildcards.model].weights
-    return [path] if path and os.path.exists(path) else []
+    return [path] if path and os.path.exists(path) and not BRACES & set(path) else []
+
+
+def loading_job(wildcards):
+    """Parameters of load_model; with them, what tells another file of weights where Snakemake cannot watch the file."""
+    model = CONFIG.models[wildcards.model]
+    found = job(
+        "load_model",
+        *architecture_targets(CONFIG, wildcards.model),
+        classes=CONFIG.classes,
+        model=model.model_dump(),
+        name=wildcards.model,
+    )
+    if model.weights and os.path.exists(model.weights) and not weights_file(wildcards):
+        facts = os.stat(model.weights)
+        found.code += f" {facts.st_size} {facts.st_mtime_ns}"
+    return found
 
 
 def attacker(wildcards, file):
@@ -53,15 +72,20 @@ def stored_packs(wildcards):
     return dict.fromkeys(file_of(CONFIG, pack) for pack in packs)
 
 
+# Folder of the rows that are not searched: those without a code, and test images where the configuration says so.
+LEFT_OUT = "skipped" if CONFIG.queries.leave_out == "nothing" else "left_out"
+
+
 def deployed_shards(shards):
     """Files of the retrieval by the base values, from a database of these shards."""
     places = {"layer": CONFIG.base.features, "pool": CONFIG.base.pool, "model": TARGET}
     parts = {
         "codes": "<results>/codes/{model}/{layer}/{pool}/{shard}.npy",
-        "skipped": "<results>/skipped/{model}/{layer}/{pool}/{shard}.npy",
+        "skipped": f"<results>/{LEFT_OUT}/{{model}}/{{layer}}/{{pool}}/{{shard}}.npy",
         "softmax": "<results>/softmax/{model}/{pool}/{shard}.npy",
         "confidences": "<results>/softmax/{model}/{pool}/{shard}.weights.npy",
         "checks": "<results>/softmax/{model}/{pool}/{shard}.checks.npy",
+        "pixels": "<results>/softmax/{model}/{pool}/{shard}.pixels.npy",
     }
     if is_indexed(CONFIG, CONFIG.base.features):
         parts["index"] = "<results>/index/{model}/{layer}/{pool}/{shard}.faiss"

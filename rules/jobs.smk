@@ -49,6 +49,7 @@ def attack_set_job(wildcards):
         roles=found.roles,
         seed=CONFIG.seed,
         threat=wildcards.threat,
+        **computing_values(CONFIG),
     )
 
 
@@ -78,6 +79,7 @@ def worst_job(wildcards):
         sanity=adaptive.sanity,
         seed=CONFIG.seed,
         threat=wildcards.threat,
+        **computing_values(CONFIG),
     )
 
 

@@ -27,13 +27,7 @@ rule load_model:
         mem_mb=4000,
         runtime=60,
     params:
-        job=lambda wildcards: job(
-            "load_model",
-            *architecture_targets(CONFIG, wildcards.model),
-            classes=CONFIG.classes,
-            model=CONFIG.models[wildcards.model].model_dump(),
-            name=wildcards.model,
-        ),
+        job=loading_job,
     shell:
         "python {params.job} --weights {output.weights:q} --description {output.description:q} --log {log:q}"
 

@@ -1,6 +1,6 @@
 """Answers of the nearest-neighbour defence: votes of neighbours. NumPy only.
 
-Needs: neighbors/, softmax/ of the shards, attacks/ (labels and distances).
+Needs: neighbors/, softmax/ of the shards, attacks/ (labels, distances, and what the attacks did not do anything to).
 Makes: predictions/{model}/{layer}/{pack}.npz   predicted classes for every pool, size, K, weighting, combination
 """
 
@@ -15,6 +15,9 @@ for batch in SEARCHED:
             softmax=voting("<results>/softmax/{model}/{pool}/{shard}.npy"),
             weights=voting("<results>/softmax/{model}/{pool}/{shard}.weights.npy"),
             checks=voting("<results>/softmax/{model}/{pool}/{shard}.checks.npy"),
+            clean="<results>/attacks/clean.npz",
+            pixels=voting("<results>/softmax/{model}/{pool}/{shard}.pixels.npy"),
+            left_out=voting("<results>/left_out/{model}/{layer}/{pool}/{shard}.npy") if LEFT_OUT == "left_out" else [],
         output:
             predictions=[f"<results>/predictions/{{model}}/{{layer}}/{pack}.npz" for pack in batch.packs],
         log:
@@ -35,4 +38,4 @@ for batch in SEARCHED:
         shell:
             "python {params.job} --queries {input.queries:q} --neighbors {input.neighbors:q}"
             " --softmax {input.softmax:q} --weights {input.weights:q} --checks {input.checks:q}"
-            " --predictions {output.predictions:q} --log {log:q}"
+            " --clean {input.clean:q} --pixels {input.pixels:q} --left-out {input.left_out:q} --predictions {output.predictions:q} --log {log:q}"

@@ -14,13 +14,15 @@ from nndefense.attacks import ATTACKS
 from nndefense.axes.ball import Ball
 from nndefense.axes.queries import Pack
 from nndefense.axes.threat import Threat
-from nndefense.core.command import Job, need_options, parser, run
-from nndefense.core.files import read_json, write_arrays, write_json
+from nndefense.core.arrays import write_arrays
+from nndefense.core.command import Job, computing_options, need_options, parser, run
+from nndefense.core.files import read_json, write_json
 from nndefense.core.progress import Progress
 from nndefense.core.registry import make
 from nndefense.core.seeds import derive_seed
 from nndefense.defenses import DEFENSES
 from nndefense.evaluation.context import images_of, read_context, read_drawn
+from nndefense.images.classes import check_network
 
 
 def stored_images(arguments: argparse.Namespace, rows: np.ndarray, above: float, limit: float) -> Iterator:
@@ -39,9 +41,11 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.attacks.cascade import Cascade, worst_case
     from nndefense.models.build import freeze
     from nndefense.models.checkpoint import open_checkpoint
+    from nndefense.models.computing import Computing
 
     threat, statistics = Threat.parse(arguments.threat), read_json(arguments.target)
     network = freeze(open_checkpoint(arguments.attacker)[0]).to(device)
+    check_network(read_json(arguments.attacker), arguments.clean)
     facts = json.loads(arguments.facts)
     context = read_context(arguments.roles, arguments.files, json.loads(arguments.readers), facts, network)
     options = json.loads(arguments.attacks)
@@ -58,6 +62,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
             context,
             lambda result: progress.advance(len(result.images)),
             json.loads(arguments.limits),
+            Computing(arguments.precision, arguments.compile),
         )
         arrays, report = worst_case(
             cascade,
@@ -99,4 +104,4 @@ if __name__ == "__main__":
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--output", required=True, help=".npz to write")
     options.add_argument("--report", required=True, help=".json to write")
-    run(main, need_options(options).parse_args())
+    run(main, computing_options(need_options(options)).parse_args())

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.command import Job, breaking_options, parser, run
-from nndefense.core.files import read_arrays, write_arrays
 from nndefense.core.progress import Progress
 
 

@@ -2,8 +2,8 @@
 
 import argparse
 
+from nndefense.core.arrays import read_sealed, write_sealed
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_sealed, write_sealed
 from nndefense.database.engines.stored import Span
 from nndefense.database.engines.trained import Trained
 from nndefense.database.index import index_to_bytes

@@ -6,8 +6,8 @@ import numpy as np
 
 from nndefense.certificates import CERTIFICATES
 from nndefense.certificates.base import Gallery
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_arrays, write_arrays
 from nndefense.core.progress import Progress
 from nndefense.evaluation.guarded import Draws
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from nndefense.axes.cells import NEIGHBORS, System
 from nndefense.certificates.poisoning import certify_neighbors
+from nndefense.core.arrays import read_arrays
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_arrays
 from nndefense.database.lists import read_ladder
 from nndefense.database.stored_softmax import open_stores
 from nndefense.evaluation.certified import write_certificates

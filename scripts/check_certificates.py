@@ -4,9 +4,9 @@ import argparse
 
 import numpy as np
 
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.command import Job, breaking_options, parser, run
 from nndefense.core.errors import InputError
-from nndefense.core.files import read_arrays, write_arrays
 from nndefense.core.progress import Progress
 from nndefense.evaluation.guarded import decision_of
 

@@ -9,18 +9,20 @@ from pathlib import Path
 
 from nndefense.core.command import Job, parser, run
 from nndefense.core.errors import InputError
-from nndefense.core.files import read_json, read_seal, write_json
+from nndefense.core.files import read_json, write_json
+from nndefense.core.seals import read_seal
 from nndefense.defenses.deployed import Deployed, to_json
 
 
 def count_images(arguments: argparse.Namespace) -> int:
     """Images of the database. InputError where the files of its shards are not in one order."""
+    names = ("codes", "skipped", "softmax", "weights", "checks", "pixels")
     shards = [
-        [(about["start"], about["stop"]) for about in (read_seal(path)["about"] for path in paths)]
-        for paths in (arguments.codes, arguments.skipped, arguments.softmax, arguments.weights, arguments.checks)
+        [(about["start"], about["stop"]) for about in (read_seal(path)["about"] for path in getattr(arguments, name))]
+        for name in names
     ]
     if any(one != shards[0] for one in shards):
-        raise InputError("--codes, --skipped, --softmax, --weights, --checks: need the same shards in the same order")
+        raise InputError(f"{', '.join(f'--{name}' for name in names)}: need the same shards in the same order")
     return sum(stop - start for start, stop in shards[0])
 
 
@@ -45,6 +47,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
         softmax=arguments.softmax,
         weights=arguments.weights,
         checks=arguments.checks,
+        pixels=arguments.pixels,
         pool=arguments.pool,
         sets=arguments.sets,
         options={"k": arguments.neighbors, **{name: value for name, value in options.items() if value is not None}},
@@ -66,6 +69,7 @@ if __name__ == "__main__":
     options.add_argument("--softmax", nargs="+", required=True, help="their softmax rows, in the same order")
     options.add_argument("--weights", nargs="+", required=True, help="their confidence weights, in the same order")
     options.add_argument("--checks", nargs="+", required=True, help="checks of the rows, in the same order")
+    options.add_argument("--pixels", nargs="+", required=True, help="sums of the images' pixels, in the same order")
     options.add_argument("--pool", required=True, help="parquet of the pool")
     options.add_argument("--sets", nargs="+", required=True, help="set.json of every image set of the pool")
     options.add_argument("--task", required=True, help="set.json of the test images")

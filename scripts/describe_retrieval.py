@@ -4,8 +4,9 @@ import argparse
 import os
 from pathlib import Path
 
+from nndefense.core.arrays import read_arrays
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import file_sha256, read_arrays, read_json, write_json
+from nndefense.core.files import file_sha256, read_json, write_json
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:

@@ -7,8 +7,8 @@ import argparse
 
 import numpy as np
 
+from nndefense.core.arrays import read_arrays, stream_array, write_arrays
 from nndefense.core.command import Job, embedding_options, parser, run
-from nndefense.core.files import read_arrays, stream_array, write_arrays
 from nndefense.core.progress import Progress
 from nndefense.core.seeds import derive_seed
 

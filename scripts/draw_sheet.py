@@ -3,7 +3,8 @@
 import argparse
 
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_json, read_table, write_bytes
+from nndefense.core.files import read_json, write_bytes
+from nndefense.core.tables import read_table
 from nndefense.images.description import open_described
 from nndefense.report.sheet import arrange, choose_rows
 from nndefense.report.style import figure_bytes, new_figure

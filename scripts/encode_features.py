@@ -2,9 +2,10 @@
 
 import argparse
 
+from nndefense.core.arrays import stream_array
 from nndefense.core.blocks import read_blocks
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_seal, stream_array
+from nndefense.core.seals import read_seal
 from nndefense.features.codes import stored_codes
 from nndefense.features.stored_pca import read_pca
 

@@ -8,14 +8,16 @@ import numpy as np
 
 from nndefense.axes.cells import System
 from nndefense.axes.queries import Pack, QuerySet
+from nndefense.core.arrays import read_arrays
 from nndefense.core.command import Job, need_options, parser, run
-from nndefense.core.files import read_arrays
+from nndefense.core.files import read_json
 from nndefense.core.progress import Progress
 from nndefense.core.registry import make
 from nndefense.core.seeds import derive_seed
 from nndefense.defenses import DEFENSES
 from nndefense.evaluation.context import read_context
-from nndefense.evaluation.outcomes import write_predictions
+from nndefense.evaluation.outcomes import read_queries, write_predictions
+from nndefense.images.classes import check_network
 
 
 class Answering:
@@ -75,14 +77,13 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     parts = zip(arguments.names, arguments.queries, arguments.used, arguments.predictions, strict=True)
     for name, path, used, output in parts:
         pack = Pack.parse(name)
-        stored = read_arrays(path, "labels", "rows", *(f"{one.member}/delta_{one.ball}" for one in pack if one.ball))
-        found = answering.answer(pack, path, stored["rows"], used)
-        zeros = np.zeros(len(stored["labels"]))
-        delta = {one: stored[f"{one.member}/delta_{one.ball}"] if one.ball else zeros for one in pack}
+        check_network(read_json(arguments.model), path)
+        stored = read_queries(path, pack)
+        found = answering.answer(pack, path, stored.rows, used)
         predicted = {(one, System.plain(arguments.defense)): classes for one, classes in found.items()}
-        write_predictions(output, stored["labels"], stored["rows"], predicted, delta)
+        write_predictions(output, stored.labels, stored.rows, predicted, stored.delta, stored.doubts)
         for one, classes in found.items():
-            job.say(f"{one}: {(classes == stored['labels']).mean():.4f} of {len(classes):,} right")
+            job.say(f"{one}: {(classes == stored.labels).mean():.4f} of {len(classes):,} right")
 
 
 if __name__ == "__main__":

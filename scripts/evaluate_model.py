@@ -2,9 +2,11 @@
 
 import argparse
 
+from nndefense.core.arrays import read_arrays
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_arrays, write_json
+from nndefense.core.files import write_json
 from nndefense.evaluation.intervals import wilson_interval
+from nndefense.images.classes import check_network
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
@@ -13,6 +15,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.models.predict import predict_softmax
 
     model, about = open_checkpoint(arguments.model)
+    check_network(about, arguments.queries)
     queries = read_arrays(arguments.queries, "clean/images", "labels")
     softmax = predict_softmax(model, queries["clean/images"], arguments.batch, device)
     n = len(softmax)

@@ -7,23 +7,24 @@ listed in files of their own.
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from nndefense.axes.shards import parse_shard_name
-from nndefense.core.command import Job, parser, run
-from nndefense.core.files import stream_array, write_array
+from nndefense.core.arrays import stream_array, write_array
+from nndefense.core.command import Job, computing_options, parser, run
 from nndefense.core.progress import Progress
 from nndefense.core.skipped import check_skipped
+from nndefense.database.copies import pixel_sums
 from nndefense.database.row_checks import row_checks
 from nndefense.database.softmax_store import to_stored
 from nndefense.features.codes import stored_codes
 from nndefense.features.names import layer_in_path
 from nndefense.features.stored_pca import read_pca
-from nndefense.images.pool import pool_blocks
+from nndefense.images.pool import Block, pool_blocks
 from nndefense.retrieval.weights import stored_weights
 
 
@@ -54,25 +55,35 @@ def reducers(arguments: argparse.Namespace, layers: list[str]) -> dict[str, tupl
     }
 
 
+def summed(blocks: Iterator[Block], sums: np.ndarray) -> Iterator[Block]:
+    """The blocks of a shard as they come, once the sums (n,) of their pixels are noted."""
+    for rows, images, skipped in blocks:
+        sums[rows] = pixel_sums(images, [place - rows.start for place in skipped])
+        yield rows, images, skipped
+
+
 def main(arguments: argparse.Namespace, job: Job) -> None:
     device = job.torch_device()
     from nndefense.features.blocks import feature_blocks
     from nndefense.features.extract import FeatureExtractor
     from nndefense.models.build import freeze
     from nndefense.models.checkpoint import open_checkpoint
+    from nndefense.models.computing import Computing
 
     outputs = {layer_in_path(path): path for path in arguments.features}
+    computing = Computing(arguments.precision, arguments.compile)
     model, about = open_checkpoint(arguments.model)
     extractor = FeatureExtractor(
         freeze(model), list(outputs), json.loads(arguments.pooled), stop_early=not arguments.store
     )
     start, stop = shard = parse_shard_name(arguments.shard)
     facts = {"pool": Path(arguments.images).stem, "start": start, "stop": stop, "model": about["weights_sha256"]}
-    images = pool_blocks(arguments.images, arguments.sets, shard, arguments.batch)
+    pixels = np.zeros(stop - start, dtype=np.uint64)
+    images = summed(pool_blocks(arguments.images, arguments.sets, shard, arguments.batch), pixels)
     reduce, skipped = reducers(arguments, list(outputs)), {}
     with ExitStack() as stack, Progress("extract " + " ".join(outputs), stop - start, "images", job.log) as progress:
         writer = Writer(stack, stop - start)
-        for block in feature_blocks(extractor, images, arguments.batch, device):
+        for block in feature_blocks(extractor, images, arguments.batch, device, computing):
             for layer, path in outputs.items():
                 change, more = reduce[layer]
                 writer.write(
@@ -80,7 +91,8 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
                 )
             if arguments.store:
                 rows = to_stored(block.softmax)
-                found = rows, stored_weights(block.softmax), row_checks(rows, first=start + block.rows.start)
+                checks = row_checks(rows, first=start + block.rows.start)
+                found = rows, stored_weights(block.softmax), checks, pixels[block.rows]
                 for path, values in zip(arguments.store, found, strict=True):
                     writer.write(path, values, facts)
             skipped |= block.skipped
@@ -101,9 +113,9 @@ if __name__ == "__main__":
     options.add_argument("--type", choices=["float32", "float16"], default="float32", help="of codes that are no bits")
     options.add_argument("--skipped", nargs="+", required=True, help="rows without features by layer, .npy to write")
     options.add_argument(
-        "--store", nargs="*", default=[], help="softmax rows, confidence weights and checks of the rows to write, .npy"
+        "--store", nargs="*", default=[], help="softmax rows, their weights and checks, pixel sums to write, .npy"
     )
     options.add_argument("--pooled", default="{}", help="side of the pooled map by layer, as JSON")
     options.add_argument("--batch", type=int, default=250, help="images per forward pass")
     options.add_argument("--skip-limit", type=float, default=0.01, help="largest share of unreadable images")
-    run(main, options.parse_args())
+    run(main, computing_options(options).parse_args())

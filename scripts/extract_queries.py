@@ -10,11 +10,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from nndefense.axes.queries import Pack
-from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_arrays, write_array
+from nndefense.core.arrays import read_arrays, write_array
+from nndefense.core.command import Job, computing_options, parser, run
 from nndefense.core.progress import Progress, blocks
 from nndefense.core.skipped import check_skipped
 from nndefense.database.softmax_store import to_stored
+from nndefense.images.classes import check_network
 from nndefense.retrieval.weights import stored_weights
 
 
@@ -32,19 +33,22 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.features.extract import FeatureExtractor
     from nndefense.models.build import freeze
     from nndefense.models.checkpoint import open_checkpoint
+    from nndefense.models.computing import Computing
 
+    computing = Computing(arguments.precision, arguments.compile)
     model, about = open_checkpoint(arguments.model)
     extractor = FeatureExtractor(
         freeze(model), arguments.layers, json.loads(arguments.pooled), stop_early=not arguments.store
     )
     each = len(arguments.layers)
     for number, (name, path) in enumerate(zip(arguments.names, arguments.images, strict=True)):
+        check_network(about, path)
         pack, count = Pack.parse(name), len(read_arrays(path, "labels")["labels"])
         total = count * len(pack.epsilons)
         with Progress(f"extract {name}", total, "images", job.log) as progress:
             found = []
             images = query_blocks(path, pack, count, arguments.batch)
-            for block in feature_blocks(extractor, images, arguments.batch, device):
+            for block in feature_blocks(extractor, images, arguments.batch, device, computing):
                 found.append(block)
                 progress.advance(block.rows.stop - block.rows.start)
         skipped = {row: reason for block in found for row, reason in block.skipped.items()}
@@ -75,4 +79,4 @@ if __name__ == "__main__":
     options.add_argument("--pooled", default="{}", help="side of the pooled map by layer, as JSON")
     options.add_argument("--batch", type=int, default=250, help="images per forward pass")
     options.add_argument("--skip-limit", type=float, default=0.01, help="largest share of unusable images")
-    run(main, options.parse_args())
+    run(main, computing_options(options).parse_args())

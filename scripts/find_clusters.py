@@ -4,8 +4,8 @@ import argparse
 
 import numpy as np
 
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_arrays, write_arrays
 from nndefense.core.seeds import derive_seed
 from nndefense.dictionaries.clusters import CRITERIA, central_members, find_clusters
 from nndefense.dictionaries.stored_clusters import write_clusters

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from nndefense.core.arrays import read_array, write_arrays
 from nndefense.core.command import Job, parser, run
 from nndefense.core.errors import InputError
-from nndefense.core.files import read_array, write_arrays
 from nndefense.core.progress import Progress, blocks
 from nndefense.core.skipped import usable
 from nndefense.features.pca import EXACT_DIMENSION_LIMIT, Moments, fit_pca, fit_pca_randomized

@@ -4,9 +4,9 @@ import argparse
 
 import numpy as np
 
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.command import Job, parser, run
 from nndefense.core.errors import InputError
-from nndefense.core.files import read_arrays, write_arrays
 from nndefense.dictionaries.stored_clusters import read_clusters
 
 

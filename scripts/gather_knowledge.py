@@ -7,15 +7,15 @@ import argparse
 
 import numpy as np
 
+from nndefense.core.arrays import read_array, write_arrays
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_array, write_arrays
 from nndefense.database.lists import read_lists
 from nndefense.database.merge import merge_neighbors
 from nndefense.database.stored_softmax import open_stores
 
 
 def gather_codes(paths: list[str], ids: np.ndarray) -> np.ndarray:
-    """Codes (Q, K, d) of the database images `ids` (Q, K)."""
+    """Codes (Q, K, d) of the database images `ids` (Q, K); 0 where there is none (-1)."""
     gathered = None
     for path in paths:
         codes, about = read_array(path, mapped=True)
@@ -33,11 +33,14 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     (store,) = open_stores(arguments.softmax, arguments.weights, arguments.checks).values()
     softmax, _, valid = store.take(ids)
     codes = gather_codes(arguments.codes, ids)
-    # Places without a neighbour (a database smaller than K) must not pull the mean towards zero.
-    share = valid / np.maximum(valid.sum(1, keepdims=True), 1)
+    # Places without a neighbour (a database smaller than K) must not pull the mean towards zero; of none there is none.
+    share = np.divide(valid, valid.sum(1, keepdims=True), out=np.full(valid.shape, np.nan), where=valid.any(1)[:, None])
     mean = np.einsum("qk,qkd->qd", share, codes)[:, None, :].astype(np.float32)
     images = sum(stop - start for start, stop, *_ in store.parts)
-    job.say(f"{arguments.neighbors} neighbours of {len(ids):,} images in a database of {images:,}")
+    job.say(
+        f"{arguments.neighbors} neighbours of {len(ids):,} images in a database of {images:,}; "
+        f"{int((~valid.all(1)).sum()):,} images have fewer, {valid.sum(1).mean():.2f} on average"
+    )
     write_arrays(arguments.output, ids=ids, neighbor_softmax=softmax, neighbor_codes=mean)
 
 

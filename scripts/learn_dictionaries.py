@@ -4,9 +4,9 @@ import argparse
 
 import numpy as np
 
+from nndefense.core.arrays import write_arrays
 from nndefense.core.command import Job, parser, run
 from nndefense.core.errors import InputError
-from nndefense.core.files import write_arrays
 from nndefense.core.progress import Progress
 from nndefense.core.seeds import derive_seed
 from nndefense.core.streams import stream

@@ -5,25 +5,34 @@ import json
 from pathlib import Path
 
 from nndefense.core.command import Job, parser, run
+from nndefense.core.errors import FileFault
 from nndefense.core.files import file_sha256
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.models.build import build_model
     from nndefense.models.checkpoint import save_checkpoint
-    from nndefense.models.weights import apply_weights, load_weights
+    from nndefense.models.weights import apply_weights, read_weights
 
     settings = json.loads(arguments.model)
     published = settings.get("pretrained")
-    model = build_model(
-        settings["architecture"], arguments.classes, settings["mean"], settings["std"], weights=published
-    )
+    try:
+        model = build_model(
+            settings["architecture"], arguments.classes, settings["mean"], settings["std"], weights=published
+        )
+    except FileFault as error:
+        raise FileFault(f"models.{arguments.name}: {error}") from error
     if published:
         provenance = {"published_by": "torchvision", "weights": published}
     else:
         path = settings["weights"]
-        apply_weights(model, load_weights(path), path)
+        found = read_weights(path)
+        apply_weights(model, found.state, path)
         provenance = {"file": Path(path).name, "sha256": file_sha256(path)}
+        if found.entry:
+            provenance["entry"] = found.entry
+        if chosen := str(found):
+            job.say(f"{path}: {chosen}")
     job.say(f"{arguments.name}: {settings['architecture']} from {provenance}")
     about = {key: settings[key] for key in ("architecture", "mean", "std")}
     about |= {"name": arguments.name, "classes": arguments.classes, "provenance": provenance}

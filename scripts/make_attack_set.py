@@ -10,13 +10,15 @@ import json
 from nndefense.attacks import ATTACKS
 from nndefense.axes.ball import Ball
 from nndefense.axes.threat import Threat
-from nndefense.core.command import Job, need_options, parser, run
-from nndefense.core.files import read_arrays, read_json, write_arrays
+from nndefense.core.arrays import read_arrays, write_arrays
+from nndefense.core.command import Job, computing_options, need_options, parser, run
+from nndefense.core.files import read_json
 from nndefense.core.progress import Progress
 from nndefense.core.registry import make
 from nndefense.core.seeds import derive_seed
 from nndefense.defenses import DEFENSES
 from nndefense.evaluation.context import at_rows, read_context, read_drawn
+from nndefense.images.classes import check_network
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
@@ -25,9 +27,11 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.attacks.batches import attack_in_batches, summarize
     from nndefense.models.build import freeze
     from nndefense.models.checkpoint import open_checkpoint
+    from nndefense.models.computing import Computing
 
     threat, ball = Threat.parse(arguments.threat), Ball.parse(arguments.ball)
     target, statistics = freeze(open_checkpoint(arguments.attacker)[0]).to(device), read_json(arguments.target)
+    check_network(read_json(arguments.attacker), arguments.clean)
     context = read_context(
         arguments.roles, arguments.files, json.loads(arguments.readers), json.loads(arguments.facts), target
     )
@@ -54,6 +58,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
             batch=arguments.batch,
             budget=arguments.budget,
             context=lambda rows: at_rows(context, rows),
+            computing=Computing(arguments.precision, arguments.compile),
             on_batch=lambda result: progress.advance(len(result.images), f"loss {result.loss_after.mean():.3f}"),
         )
     for epsilon in arguments.epsilons:
@@ -80,4 +85,4 @@ if __name__ == "__main__":
     options.add_argument("--batch", type=int, default=125, help="images attacked at once")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--output", required=True, help=".npz to write")
-    run(main, need_options(options).parse_args())
+    run(main, computing_options(need_options(options)).parse_args())

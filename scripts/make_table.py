@@ -6,13 +6,15 @@ import json
 from nndefense.core.command import Job, parser, run
 from nndefense.core.files import write_text
 from nndefense.evaluation.rows import write_rows
+from nndefense.report.doubts import noted
 from nndefense.report.piece import by_role
 from nndefense.report.pieces import load_piece
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
     piece = load_piece(arguments.piece)
-    made = piece.make(by_role(arguments.roles, arguments.files), json.loads(arguments.params))
+    files = by_role(arguments.roles, arguments.files)
+    made = noted(piece.make(files, json.loads(arguments.params)), files)
     write_text(arguments.md, made.markdown)
     write_text(arguments.tex, made.latex)
     write_rows(arguments.csv, made.rows, made.columns)

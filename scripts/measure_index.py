@@ -6,8 +6,9 @@ import argparse
 
 import numpy as np
 
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import fault, read_arrays, write_arrays
+from nndefense.core.seals import fault
 from nndefense.database.engines.stored import Span
 from nndefense.database.engines.timed import build_timed
 from nndefense.database.softmax_store import SoftmaxStore

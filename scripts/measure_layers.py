@@ -3,8 +3,9 @@
 import argparse
 import json
 
+from nndefense.core.arrays import read_arrays
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_arrays, write_json
+from nndefense.core.files import write_json
 
 PAPER_NETWORK = ("resnet50", 1000, 224)
 

@@ -5,8 +5,8 @@ import argparse
 import numpy as np
 
 from nndefense.certificates.base import nearest_label
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_arrays, write_arrays
 from nndefense.evaluation.certified import COLUMNS
 from nndefense.evaluation.guarded import (
     RULES,

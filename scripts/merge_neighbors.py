@@ -4,9 +4,9 @@ import argparse
 
 import numpy as np
 
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.command import Job, parser, run
 from nndefense.core.errors import InputError
-from nndefense.core.files import read_arrays, write_arrays
 from nndefense.database.merge import merge_neighbors
 
 
@@ -17,22 +17,23 @@ def flat_lists(values: np.ndarray) -> np.ndarray:
 
 def merge(paths: list[str], sizes: list[int], k: int) -> dict[str, np.ndarray]:
     """Lists of the nearest in the first `sizes` rows, of one pack; paths: its lists in each span, in their order."""
-    before, found = [], []
+    before, met, found, near = [], False, [], []
     for path in paths:
-        span = read_arrays(path, "stops", "ids", "distances")
+        span = read_arrays(path, "stops", "ids", "distances", "near")
         lists = [
             tuple(flat_lists(span[name][:, stop]) for name in ("ids", "distances"))
             for stop in range(len(span["stops"]))
         ]
-        for stop, own in zip(span["stops"].tolist(), lists, strict=True):
+        for place, (stop, own) in enumerate(zip(span["stops"].tolist(), lists, strict=True)):
             if stop in sizes:
                 found.append(merge_neighbors([*before, own], k))
-        before = [merge_neighbors([*before, lists[-1]], k)]
+                near.append(span["near"][:, place] | met)
+        before, met = [merge_neighbors([*before, lists[-1]], k)], span["near"][:, -1] | met
     if len(found) != len(sizes):
         raise InputError(f"{paths[-1]}: lists of {len(found)} of the sizes {', '.join(map(str, sizes))}")
     sets, _, queries, _ = span["ids"].shape
     ids, distances = (np.stack([one[part].reshape(sets, queries, k) for one in found], axis=1) for part in (0, 1))
-    return {"stops": np.array(sizes), "ids": ids, "distances": distances}
+    return {"stops": np.array(sizes), "ids": ids, "distances": distances, "near": np.stack(near, axis=1)}
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:

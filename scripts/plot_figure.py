@@ -6,6 +6,7 @@ import json
 from nndefense.core.command import Job, parser, run
 from nndefense.core.files import write_bytes
 from nndefense.evaluation.rows import write_rows
+from nndefense.report.doubts import noted
 from nndefense.report.piece import by_role
 from nndefense.report.pieces import load_piece
 from nndefense.report.style import figure_bytes
@@ -13,7 +14,8 @@ from nndefense.report.style import figure_bytes
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
     piece = load_piece(arguments.piece)
-    made = piece.make(by_role(arguments.roles, arguments.files), json.loads(arguments.params))
+    files = by_role(arguments.roles, arguments.files)
+    made = noted(piece.make(files, json.loads(arguments.params)), files)
     for kind in ("pdf", "png"):
         write_bytes(getattr(arguments, kind), figure_bytes(made.figure, kind))
     write_rows(arguments.csv, made.rows, made.columns)

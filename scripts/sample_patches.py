@@ -4,8 +4,9 @@ import argparse
 
 import numpy as np
 
+from nndefense.core.arrays import write_array
 from nndefense.core.command import Job, parser, run
-from nndefense.core.files import read_json, write_array
+from nndefense.core.files import read_json
 from nndefense.core.seeds import derive_seed
 from nndefense.core.skipped import check_skipped, usable
 from nndefense.images.description import open_described

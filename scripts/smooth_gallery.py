@@ -5,8 +5,8 @@ The vectors stay as they are from here on: certificates hold for this gallery, a
 
 import argparse
 
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.command import Job, embedding_options, parser, run
-from nndefense.core.files import read_arrays, write_arrays
 from nndefense.core.progress import Progress, counted
 from nndefense.core.seeds import derive_seed
 

@@ -4,10 +4,10 @@ import argparse
 
 import numpy as np
 
+from nndefense.core.arrays import write_sealed
 from nndefense.core.blocks import read_blocks
 from nndefense.core.command import Job, parser, run
 from nndefense.core.errors import InputError
-from nndefense.core.files import write_sealed
 from nndefense.database.engines.stored import Span
 from nndefense.database.engines.trained import train
 from nndefense.database.index import index_from_bytes

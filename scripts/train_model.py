@@ -14,6 +14,7 @@ from nndefense.core.fingerprint import fingerprint
 from nndefense.core.registry import make
 from nndefense.core.seeds import derive_seed
 from nndefense.defenses import TRAINING
+from nndefense.images.classes import MEMBER, ClassList
 from nndefense.models.architectures import architecture_entry
 from nndefense.models.pictures import read_pictures
 from nndefense.models.training_run import run_training, save_trained
@@ -111,6 +112,9 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     outputs = getattr(method, "dimensions", arguments.classes)
     model = initial_model(arguments, settings, outputs, derive_seed(arguments.seed, "train", arguments.name))
     model.classes = None if hasattr(method, "dimensions") else outputs
+    classes = ClassList.of_set(read_json(arguments.images))
+    for path in arguments.sources:
+        classes.check_same(ClassList.of_network(read_json(path)), f"models.{arguments.name}.train.sources")
     needed = read_needs(arguments, recipe, method, pictures)
     history = run_training(
         arguments,
@@ -124,7 +128,9 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     )
     count = len(pictures.images)
     provenance = {"trained_on": recipe["images"], "images": count, "recipe": recipe, "history": history}
-    save_trained(arguments, model, settings, history, provenance=provenance, classes=outputs)
+    # An embedding's outputs are no classes, and have no names.
+    named = {MEMBER: classes.facts()} if model.classes else {}
+    save_trained(arguments, model, settings, history, provenance=provenance, classes=outputs, **named)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.command import Job
-from nndefense.core.files import read_arrays, read_table, write_arrays, write_table
+from nndefense.core.tables import read_table, write_table
+from nndefense.database.copies import pixel_sums
 from nndefense.images.description import list_set, open_options
 from nndefense.models.build import build_model
 from nndefense.models.checkpoint import save_checkpoint
@@ -22,13 +24,14 @@ SHARDS = ("0-120", "120-200")
 SPANS = [(shard,) for shard in SHARDS]
 QUERIES, BATCH, KEPT, K, COMPONENTS = 66, 25, 30, 9, 12
 MEAN, STD = [0.5] * 3, [0.25] * 3
+ON_THE_CPU = {"threads": 1, "gpus": 0, "precision": "exact", "compile": False}
 EXTRACT = {"pooled": '{"conv_4_1": 2}', "batch": BATCH, "skip_limit": 0.01}
 
 
 def call(script, **arguments):
     """Run a script's `main` in this process."""
     job = Job(io.StringIO(), 0, torch.get_num_threads())
-    importlib.import_module(script).main(argparse.Namespace(threads=1, **arguments), job)
+    importlib.import_module(script).main(argparse.Namespace(**ON_THE_CPU, **arguments), job)
 
 
 def image_set(root, name, **options):
@@ -73,7 +76,8 @@ def make_system(root):
     pixels[5] = pixels[4]
     labels = read_table(root / "images/test/manifest.parquet", "label")["label"]
     queries = root / "attacks/clean.npz"
-    write_arrays(queries, labels=labels, rows=np.arange(QUERIES), **{"clean/images": pixels})
+    sums = pixel_sums((pixels * 255).round().astype(np.uint8).transpose(0, 2, 3, 1))
+    write_arrays(queries, labels=labels, rows=np.arange(QUERIES), pixels=sums, **{"clean/images": pixels})
     pool = {"images": root / "pools/Web.parquet", "sets": [root / "images/web/set.json"]}
     # As in the workflow, the PCA sees features of the first shard; of the other one codes are written at once.
     first, second = SHARDS
@@ -110,7 +114,7 @@ def shard_files(root, kind, shard):
         "shard": shard,
         "features": [root / f"{kind}/{layer}/{shard}.npy" for layer in LAYERS],
         "skipped": [root / f"skipped/{layer}/{shard}.npy" for layer in LAYERS],
-        "store": [root / f"softmax/{shard}{end}.npy" for end in ("", ".weights", ".checks")],
+        "store": [root / f"softmax/{shard}{end}.npy" for end in ("", ".weights", ".checks", ".pixels")],
         "type": "float32",
     }
 
@@ -161,7 +165,7 @@ def retrieve(root, layer, names, out, *, spans=SPANS, weightings=("UW", "CBW-E",
         pools=["Web"],
         sizes=[[200]],
         neighbors=merged,
-        **store_files(root),
+        **voting_files(root),
         k=[K],
         weightings=list(weightings),
         combinations=["soft", "hard"],
@@ -174,6 +178,16 @@ def store_files(root):
     """Softmax rows of the database, their weights and checks."""
     ends = {"softmax": "", "weights": ".weights", "checks": ".checks"}
     return {name: [root / f"softmax/{shard}{end}.npy" for shard in SHARDS] for name, end in ends.items()}
+
+
+def pixel_files(root):
+    """Sums of pixels of the database."""
+    return [root / f"softmax/{shard}.pixels.npy" for shard in SHARDS]
+
+
+def voting_files(root):
+    """What votes are given besides lists of neighbours."""
+    return store_files(root) | {"clean": root / "attacks/clean.npz", "pixels": pixel_files(root), "left_out": []}
 
 
 def approximate(root, layer=LAYERS[0], factory="IVF4,Flat"):
@@ -196,6 +210,7 @@ def describe(root, layer=LAYERS[0], output="knn.json", **changes):
         "codes": [root / f"codes/{layer}/{shard}.npy" for shard in SHARDS],
         "skipped": [root / f"skipped/{layer}/{shard}.npy" for shard in SHARDS],
         **store_files(root),
+        "pixels": pixel_files(root),
         "pool": root / "pools/Web.parquet",
         "sets": [root / "images/web/set.json"],
         "task": root / "images/test/set.json",

@@ -77,7 +77,7 @@ def test_the_batch_split_does_not_matter(model, clean, budget):
 def test_a_pack_holds_what_its_budgets_give_one_by_one(model, clean, ball):
     epsilons = (0.02, 0.1, 1.0)
     together = pack(model, clean, "pgd", epsilons, ball, batch=10)
-    names = ("images", "loss_before", "loss_after", "saturated", *(f"delta_{one}" for one in BALLS))
+    names = ("images", "loss_before", "loss_after", "saturated", "idle", *(f"delta_{one}" for one in BALLS))
     assert set(together) == {"labels", "rows"} | {
         f"{member}/{name}" for member in ("0.02", "0.1", "1") for name in names
     }

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nndefense.core.arrays import read_array, write_array
 from nndefense.core.errors import FileFault, InputError
-from nndefense.core.files import read_array, write_array
 from nndefense.database.index import build_index, index_from_bytes, index_to_bytes, search
 from nndefense.database.lists import read_lists
 from nndefense.database.merge import merge_neighbors

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nndefense.core.arrays import write_array
 from nndefense.core.blocks import read_blocks
 from nndefense.core.errors import ConfigError, FileFault, InputError
-from nndefense.core.files import write_array
 from nndefense.database.engines.base import Engine
 from nndefense.database.engines.binary import Binary
 from nndefense.database.engines.exact import Exact

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nndefense.core.arrays import read_arrays, write_array, write_arrays
 from nndefense.core.errors import ConfigError, FileFault, InputError
-from nndefense.core.files import file_sha256, read_arrays, write_array, write_arrays
+from nndefense.core.files import file_sha256
 from nndefense.database.engines.timed import build_timed
 from nndefense.database.engines.trained import Trained, train
 from nndefense.database.index import index_to_bytes
@@ -176,13 +177,16 @@ def root(tmp_path_factory):
         write_array(root / f"softmax/{name}.npy", rows, facts)
         write_array(root / f"weights/{name}.npy", stored_weights(rows.astype(np.float32)), facts)
         write_array(root / f"checks/{name}.npy", row_checks(rows, first=start), facts)
+        write_array(root / f"pixels/{name}.npy", np.arange(start + 1, stop + 1, dtype=np.uint64), facts)
     for pack, sets in (("clean", ["clean"]), (PACK, ["0.02", "0.06"])):
         features = rng.normal(size=(ASKED * len(sets), WIDTH)).astype(np.float16)
         facts = BELONGS | {"sets": sets, "start": 0, "stop": len(features), "skipped": [len(features) - 1]}
         write_array(root / f"features/{pack}.npy", features, facts)
         distances = {f"{name}/delta_raw01": np.zeros(ASKED) for name in sets}
         labels = np.random.default_rng(9).integers(0, CLASSES, ASKED)
-        write_arrays(root / f"attacks/{pack}.npz", labels=labels, rows=np.arange(ASKED), **distances)
+        distances |= {f"{name}/idle": np.arange(ASKED) < 2 for name in sets}
+        sums = np.full(ASKED, 2**63, dtype=np.uint64)
+        write_arrays(root / f"attacks/{pack}.npz", labels=labels, rows=np.arange(ASKED), pixels=sums, **distances)
     return root
 
 
@@ -231,7 +235,9 @@ def voted(root):
         pools=["Web"],
         sizes=[[SIZE]],
         neighbors=[root / f"neighbors/{pack}.npz" for pack in packs],
-        **shard_files(root, "softmax", "weights", "checks"),
+        **shard_files(root, "softmax", "weights", "checks", "pixels"),
+        clean=root / "attacks/clean.npz",
+        left_out=[],
         k=[K],
         weightings=["CBW-D"],
         combinations=["soft"],

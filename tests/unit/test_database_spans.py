@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import merge_neighbors as merging
+from nndefense.core.arrays import read_array, write_arrays
 from nndefense.core.errors import FileFault, InputError
-from nndefense.core.files import read_array, write_arrays
 from nndefense.database.engines.held import hold
 from nndefense.database.engines.stored import Span, search_span
 from nndefense.database.engines.trained import train
@@ -218,11 +218,15 @@ def test_two_million_rows_without_a_code(tmp_path, bits):
 # -- lists on disk
 
 
+NEAR = 5.0
+
+
 def write_lists(path, found, stops):
     """Lists as `search_span.py` writes them."""
     sets = range(len(found[stops[0]]))
     ids, distances = (np.array([[found[stop][one][part] for stop in stops] for one in sets]) for part in (0, 1))
-    write_arrays(path, stops=np.array(stops), ids=ids, distances=distances)
+    near = distances[..., 0] < NEAR
+    write_arrays(path, stops=np.array(stops), ids=ids, distances=distances, near=near)
 
 
 def test_lists_of_spans_are_merged_to_those_of_every_size(codes, tmp_path):
@@ -240,6 +244,9 @@ def test_lists_of_spans_are_merged_to_those_of_every_size(codes, tmp_path):
     for name in ("ids", "distances"):
         assert merged[name].shape == (2, len(sizes), 70, K)
         assert merged[name].tobytes() == expected[name].tobytes()
+    # What is near in a span is near in every database that has it.
+    np.testing.assert_array_equal(merged["near"], merged["distances"][..., 0] < NEAR)
+    assert 0 < merged["near"].sum() < merged["near"].size
     with pytest.raises(InputError, match=r"2.npz: lists of 1 of the sizes 700, 6000"):
         merging.merge(paths, [700, 6000], K)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from nndefense.core.arrays import write_array
 from nndefense.core.errors import FileFault, InputError
-from nndefense.core.files import write_array
 from nndefense.database.engines.held import hold
 from nndefense.database.engines.stored import Span, search_span
 from nndefense.database.engines.trained import train

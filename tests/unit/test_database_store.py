@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nndefense.core.arrays import stream_array, write_array, write_sealed
 from nndefense.core.errors import FileFault, InputError
-from nndefense.core.files import read_seal, stream_array, write_array, write_sealed
+from nndefense.core.seals import read_seal
 from nndefense.database import stored_softmax
 from nndefense.database.row_checks import row_checks
 from nndefense.database.softmax_store import ShardRows, SoftmaxStore, to_half

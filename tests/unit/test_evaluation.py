@@ -50,7 +50,7 @@ def test_wilson_refuses_impossible_counts(correct, n):
 def test_an_accuracy_row_has_exactly_the_columns():
     row = accuracy_row([1, 2, -1, 0], [1, 2, -1, 1], [0.0, 0.1, 0.2, 0.1], **PLAIN)
     assert tuple(row) == COLUMNS
-    assert len(COLUMNS) == 20
+    assert len(COLUMNS) == 24
     assert row["accuracy"] == 0.5
     assert row["n"] == 4
     assert row["delta_mean"] == pytest.approx(0.1)

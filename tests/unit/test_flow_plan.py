@@ -29,7 +29,7 @@ NETWORK = Network("measured/32", 1000.0, (1000.0,), {"conv_4_1": 1024}, 10.0, 20
 FACTS = Facts({"train": 500}, {"train": 32}, {("small", 32): NETWORK})
 # Two shards behind the sample's, each a hundred rows or more; 300 query images.
 RAW_CONFIG = SMALL | {
-    "queries": {"images": "train", "count": 300},
+    "queries": {"images": "train", "count": 300, "shared": True},
     "sizes": [[100, 500]],
     "shard_rows": 250,
     "features": {"layers": ["conv_4_1"], "components": 64, "pca_samples": 100, "keep": False},
@@ -94,18 +94,18 @@ def test_codes_of_a_pass_over_a_shard():
     # 0-100 for the PCA, 100-250 and 250-500.
     assert [one.rows for one in jobs] == [100, 150, 250]
     sample, codes, last = jobs
-    # Half a softmax row of ten classes, two weights in single precision, and a checksum.
-    stored = 2 * 10 + 2 * 4 + 8
-    assert sample.written == 100 * (2 * 1024 + stored) + 5 * SEAL
+    # Half a softmax row of ten classes, two weights in single precision, a checksum, and a sum of pixels.
+    stored = 2 * 10 + 2 * 4 + 16
+    assert sample.written == 100 * (2 * 1024 + stored) + 6 * SEAL
     assert sample.temporary == 100 * 2 * 1024
-    assert codes.written == 150 * (4 * 64 + stored) + 5 * SEAL
+    assert codes.written == 150 * (4 * 64 + stored) + 6 * SEAL
     assert (codes.temporary, codes.forward) == (0, 150)
     assert codes.flop == 150 * (1000 + 2 * 1024 * 64)
     assert last.written - codes.written == 100 * (4 * 64 + stored)
     kept = changed(RAW_CONFIG, ("features", "keep"), True)
     assert [one.temporary for one in jobs_of(kept)["extract_features"]] == [0, 0, 0]
     half = changed(RAW_CONFIG, ("index",), {"codes": "float16"})
-    assert jobs_of(half)["extract_features"][1].written == 150 * (2 * 64 + stored) + 5 * SEAL
+    assert jobs_of(half)["extract_features"][1].written == 150 * (2 * 64 + stored) + 6 * SEAL
 
 
 def test_time_of_a_pass_follows_the_rates():
@@ -157,11 +157,11 @@ def test_lists_of_several_spans_are_merged():
 
 
 def test_bits_are_compared_without_products_and_take_an_eighth_of_a_byte():
-    bits = changed(RAW_CONFIG, ("features", "layers"), ["conv_4_1-RMAC"])
+    bits = changed(RAW_CONFIG, ("features", "layers"), [["conv_4_1-RMAC", "conv_4_1"]])
     bits = changed(bits, ("base", "features"), "conv_4_1-RMAC")
-    network = Network("measured/32", 1000.0, (1000.0,), {"conv_4_1-RMAC": 64})
+    network = Network("measured/32", 1000.0, (1000.0,), {"conv_4_1-RMAC": 64, "conv_4_1": 64})
     jobs = jobs_of(bits, Facts(FACTS.rows, FACTS.sides, {("small", 32): network}))
-    assert jobs["encode_features"][0].written == 100 * 8 + SEAL
+    assert jobs["encode_features"][0].written == 100 * (8 + 64 * 4) + 2 * SEAL
     search = jobs["search_span"][0]
     assert search.parallel == pytest.approx(300 * 500 * RATES.search.bit_pair_ns * 64 / 256 * 1e-9)
     assert search.read == 500 * 8 + 300 * 2 * 64
@@ -193,7 +193,7 @@ def test_an_index_whose_size_is_not_known():
 def test_votes_read_checksums_of_whole_stores_and_rows_of_neighbours():
     config = changed(RAW_CONFIG, ("votes",), {"neighbors": [1, 50], "weightings": ["CBW-D"], "combinations": ["soft"]})
     clean, attacked = jobs_of(config)["vote"]
-    assert clean.read == 500 * (2 * 4 + 8) + 300 * 2 * 100 * 8
+    assert clean.read == 500 * (2 * 4 + 16) + 300 * 2 * 100 * 8
     # 2 sizes x 2 K answers of two bytes, and a distance.
     assert clean.written == 300 * (4 * 2 + 8) + 4 * MEMBER + 300 * 16
     voted = attacked.serial - clean.serial

@@ -82,7 +82,9 @@ def merged(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-CASES = {"tiny": {}, "spans": SPANS, "ivf": APPROXIMATE, "attackers": ATTACKERS, "second": SECOND}
+# As attackers and approximate indexes see it, too.
+LEFT_OUT = {**ATTACKERS, "index": APPROXIMATE["index"], "queries": {"leave_out": "near"}}
+CASES = {"left_out": LEFT_OUT, "tiny": {}, "spans": SPANS, "ivf": APPROXIMATE, "attackers": ATTACKERS, "second": SECOND}
 
 
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES)

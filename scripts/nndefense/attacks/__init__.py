@@ -4,6 +4,7 @@ An attack that needs `direction` searches once for a direction that every budget
 knows of the retrieval: it runs in the white box. `balls`: those that it works in, where not in all.
 """
 
+from nndefense.core.plugins import plugins
 from nndefense.core.registry import Entry
 
 L2 = ("raw01", "standardized")
@@ -29,3 +30,4 @@ ATTACKS = {
         "nndefense.attacks.pgd_pr:PGDPRLiteral", "PGD-PR (literal)", needs=("knowledge", "neighbor_images"), balls=L2
     ),
 }
+ATTACKS |= plugins("attacks", ATTACKS)

@@ -4,16 +4,16 @@ They climb an objective of the defence's surrogate; every few steps the exact de
 leaves, so that the work goes to those that hold (spec of Carlini et al. 2019: the strongest attack counts).
 """
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from nndefense.attacks.base import Attack
+from nndefense.attacks.base import Attack, value_and_gradient
 from nndefense.attacks.problem import Attackable, Problem
 from nndefense.attacks.region import taken
 from nndefense.attacks.steps import SCHEDULES
@@ -112,6 +112,8 @@ def lead_of(scores: Tensor, labels: Tensor) -> Tensor:
 class Adaptive(Attack):
     """Base of attacks that go through the defence. A subclass implements `pursue`."""
 
+    keeps: ClassVar[bool] = True
+
     restarts: Annotated[
         Count, Field(description="Starts for each image that holds; the first is the image itself, others are random.")
     ] = 1
@@ -130,7 +132,10 @@ class Adaptive(Attack):
         for restart in range(self.restarts):
             if len(pursuit.active):
                 self.pursue(pursuit, restart)
-        return pursuit.best, self._loss(problem, pursuit.best, measure_loss), ~(pursuit.moved | pursuit.broken)
+        stuck = ~(pursuit.moved | pursuit.broken)
+        if problem.sight is not None:
+            problem.sight.told(~stuck)
+        return pursuit.best, self._loss(problem, pursuit.best, measure_loss), stuck
 
     def start(self, problem: Problem, restart: int) -> Tensor:
         """The images' z for the first start, else a random point of the ball."""
@@ -178,7 +183,7 @@ class Climber(Adaptive):
                 break
             part, seed = pursuit.part, derive_seed(pursuit.part.seed, "step", step)
             ascended = partial(objective, part, seed=seed, memo=memo)
-            value, gradient = value_and_gradient(ascended, part.region.to_images(z))
+            value, gradient = value_and_gradient(ascended, part.region.to_images(z), part.computing)
             pursuit.moved[pursuit.active] |= (gradient != 0).flatten(1).any(dim=1)
             z = stepper.next(part.region, z, part.region.to_gradient(gradient.float()), value)
             if step % self.refresh == 0 or step == steps:
@@ -197,12 +202,3 @@ class Climber(Adaptive):
             return lead_of(logits, part.labels)
 
         return objective
-
-
-def value_and_gradient(objective: Callable[[Tensor], Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
-    """An objective (B,) of images and its gradient by them, detached; 0 where that is not a number."""
-    with torch.enable_grad():
-        point = images.detach().requires_grad_()
-        value = objective(point)
-        (gradient,) = torch.autograd.grad(value.sum(), point)
-    return value.detach(), torch.nan_to_num(gradient, nan=0.0)

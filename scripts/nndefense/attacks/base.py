@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Annotated, Any, ClassVar
 
@@ -12,11 +12,15 @@ from torch import Tensor, nn
 
 from nndefense.attacks import ATTACKS
 from nndefense.attacks.budget import per_image
-from nndefense.attacks.problem import Problem, Target, make_problem
+from nndefense.attacks.problem import Problem, Sight, Target, make_problem
 from nndefense.attacks.region import Statistics, distances, region_of
 from nndefense.axes.ball import BALLS, Ball
 from nndefense.core.errors import ConfigError, InputError
 from nndefense.core.options import Count, Options
+from nndefense.models.computing import SINGLE, Computing
+
+# An image that moved by less than this share of its budget stayed where it was.
+STILL = 0.01
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class AttackResult:
         delta: (B,) float64, the distance that epsilon bounds.
         deltas: (B,) float64 each, by the name of the ball; standardized: NaN without channel statistics.
         saturated: (B,) bool, the budget could not be spent, because the box or a zero direction stopped it.
+        idle: (B,) bool, the attack did nothing to an image that was right and had a budget: every gradient was 0, or
+            the image moved by less than STILL of the budget.
     """
 
     images: Tensor
@@ -37,6 +43,7 @@ class AttackResult:
     delta: Tensor
     deltas: Mapping[str, Tensor]
     saturated: Tensor
+    idle: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +54,8 @@ class Attack(Options):
     """
 
     noun: ClassVar[str] = "attack"
+    # Whether it keeps the clean image where no other that it tried came further.
+    keeps: ClassVar[bool] = False
 
     restarts: Annotated[Count, Field(description="Runs; the one of highest objective is kept for each image.")] = 1
 
@@ -64,7 +73,10 @@ class Attack(Options):
 
     def gradient(self, problem: Problem, z: Tensor) -> Tensor:
         """Gradient of the objective by z, (B, 3, H, W) float32, NaN replaced by 0; one pass each way."""
-        gradient = gradient_of(lambda images: self.objective(problem, images), problem.region.to_images(z))
+        points = problem.region.to_images(z)
+        gradient = gradient_of(lambda images: self.objective(problem, images), points, problem.computing)
+        if problem.sight is not None:
+            problem.sight.note(gradient)
         return problem.region.to_gradient(gradient.float())
 
     def run(
@@ -81,6 +93,7 @@ class Attack(Options):
         norm: float | None = None,
         context: Mapping[str, Any] | None = None,
         measure_loss: bool = True,
+        computing: Computing = SINGLE,
     ) -> AttackResult:
         """Attack each image within a ball.
 
@@ -98,6 +111,7 @@ class Attack(Options):
             norm: l2 only; the norm that every budget is a share of, instead of each image's own.
             context: what the attack needs besides, rows in the order of the images.
             measure_loss: False saves the forward passes on the clean and, for one restart, the final images.
+            computing: how gradients are computed on a GPU.
 
         Raises:
             InputError: unusable arguments. ConfigError: a ball that the attack, or an option of it, does not fit.
@@ -112,16 +126,18 @@ class Attack(Options):
             rows=rows,
             seed=seed,
             context=context or {},
+            computing=computing,
         )
         images, region = problem.images, problem.region
+        problem = replace(problem, sight=Sight(images))
         with frozen(target):
-            before = self._loss(problem, images, measure_loss)
+            before, right = self._before(problem, measure_loss)
             best, after = images.clone(), before
             saturated = torch.zeros_like(region.radius, dtype=torch.bool)
             if epsilon > 0:
                 best, after, saturated = self.search(self.prepare(problem), measure_loss)
-        deltas = distances(images, best, statistics)
-        return AttackResult(best, before, after, deltas[str(ball)], deltas, saturated)
+        deltas, idle = distances(images, best, statistics), right & self._idle(problem, best)
+        return AttackResult(best, before, after, deltas[str(ball)], deltas, saturated, idle)
 
     def search(self, problem: Problem, measure_loss: bool) -> tuple[Tensor, Tensor, Tensor]:
         """All restarts: final images (B, 3, H, W), cross-entropy (B,), NaN if not measured, and saturated (B,)."""
@@ -153,6 +169,20 @@ class Attack(Options):
             raise InputError(f"attack {type(self).__name__} needs context {name!r}; got: {got}")
         return problem.context[name]
 
+    def _before(self, problem: Problem, measure: bool) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of the clean images, and whether they are right, each (B,); NaN and True if not measured."""
+        if not measure:
+            return self._loss(problem, problem.images, measure), torch.ones_like(problem.labels, dtype=torch.bool)
+        with torch.no_grad():
+            logits = problem.model(problem.images)
+        return cross_entropy(logits, problem.labels), logits.argmax(dim=1) == problem.labels
+
+    def _idle(self, problem: Problem, images: Tensor) -> Tensor:
+        """Whether nothing was done to images that have a budget, (B,) bool."""
+        region, sight = problem.region, problem.sight
+        still = torch.zeros_like(sight.seen) if self.keeps else region.spent(images) < STILL
+        return (region.radius > 0) & (still | ~sight.seen if sight.asked else still)
+
     def _loss(self, problem: Problem, images: Tensor, measure: bool) -> Tensor:
         if not measure:
             return torch.full((len(images),), float("nan"), device=images.device)
@@ -167,12 +197,22 @@ class Attack(Options):
             return self.objective(problem, images)
 
 
-def gradient_of(objective: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Gradient by the images of an objective (B,), summed: detached, 0 where it is not a number."""
+def gradient_of(objective: Callable[[Tensor], Tensor], images: Tensor, computing: Computing = SINGLE) -> Tensor:
+    """As the gradient of `value_and_gradient`."""
+    return value_and_gradient(objective, images, computing)[1]
+
+
+def value_and_gradient(
+    objective: Callable[[Tensor], Tensor], images: Tensor, computing: Computing = SINGLE
+) -> tuple[Tensor, Tensor]:
+    """An objective (B,) of images and its gradient by them, detached; 0 where that is not a number."""
     with torch.enable_grad():
         point = images.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(objective(point).sum(), point)
-    return torch.nan_to_num(gradient, nan=0.0)
+        with computing.lowered(point.device):
+            value = objective(point)
+        with computing.backward(point.device):
+            (gradient,) = torch.autograd.grad(value.sum(), point)
+    return value.detach(), torch.nan_to_num(gradient, nan=0.0)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from nndefense.attacks.region import Statistics, space_of
 from nndefense.axes.ball import BALLS, Ball
 from nndefense.axes.numbers import number_text
 from nndefense.models.batching import in_batches
+from nndefense.models.computing import SINGLE, Computing
+from nndefense.models.standardize import Standardized
 
 
 def attack_in_batches(
@@ -29,6 +31,7 @@ def attack_in_batches(
     on_batch: Callable[[AttackResult], None],
     budget: str = "per_image",
     measure_loss: bool = True,
+    computing: Computing = SINGLE,
 ) -> dict[str, np.ndarray]:
     """Attack the images of a query set; the batch is halved where memory runs out.
 
@@ -46,12 +49,15 @@ def attack_in_batches(
         budget: "per_image" bounds every image's distance by epsilon; "dataset_mean" (l2) gives all images one radius,
             with epsilon the mean distance.
         measure_loss: as of `Attack.run`.
+        computing: how gradients, and of `compiles` the passes of a network without a defence, are computed on a GPU.
 
-    Returns labels and rows, and for each budget, under `{budget}/`: images, loss_before, loss_after, saturated and
-    delta_{ball} of every ball, (n, ...) each. Raises as `Attack.run`.
+    Returns labels and rows, and for each budget, under `{budget}/`: images, loss_before, loss_after, saturated, idle
+    and delta_{ball} of every ball, (n, ...) each. Raises as `Attack.run`.
     """
     tensors = {name: torch.from_numpy(clean[name]) for name in ("images", "labels", "rows")}
     device = next(network_of(target).parameters()).device
+    if isinstance(target, Standardized):
+        target = target.around(computing.compiled(target.net, device)) if computing.compiles else target
     shared = budget == "dataset_mean" and ball.norm == "l2"
     norm = common_norm(tensors["images"], space_of(ball, statistics)) if shared else None
 
@@ -68,6 +74,7 @@ def attack_in_batches(
             norm=norm,
             context=context(rows),
             measure_loss=measure_loss,
+            computing=computing,
         )
 
     joined = {"labels": clean["labels"], "rows": clean["rows"]}
@@ -82,16 +89,17 @@ def attack_in_batches(
 
 
 def _arrays(result: AttackResult) -> dict[str, np.ndarray]:
-    found = {name: getattr(result, name) for name in ("images", "loss_before", "loss_after", "saturated")}
+    found = {name: getattr(result, name) for name in ("images", "loss_before", "loss_after", "saturated", "idle")}
     found |= {f"delta_{name}": result.deltas[name] for name in BALLS}
     return {name: values.contiguous().cpu().numpy() for name, values in found.items()}
 
 
 def summarize(arrays: Mapping[str, np.ndarray], ball: Ball, epsilon: float) -> str:
-    """A sentence on measured distances and losses at one budget, for the log."""
+    """A sentence on measured distances, losses and images left alone at one budget, for the log."""
     at = number_text(epsilon)
     delta = arrays[f"{at}/delta_{ball}"]
     return (
         f"delta ({ball}) mean {delta.mean():.5f}, largest {delta.max():.5f}, budget {at}; "
-        f"loss {arrays[f'{at}/loss_before'].mean():.3f} -> {arrays[f'{at}/loss_after'].mean():.3f}"
+        f"loss {arrays[f'{at}/loss_before'].mean():.3f} -> {arrays[f'{at}/loss_after'].mean():.3f}; "
+        f"nothing done to {int(arrays[f'{at}/idle'].sum()):,} of {len(delta):,} images"
     )

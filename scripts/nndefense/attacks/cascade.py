@@ -21,6 +21,7 @@ from nndefense.axes.numbers import number_text
 from nndefense.core.errors import ConfigError
 from nndefense.core.seeds import derive_seed
 from nndefense.models.batching import in_batches
+from nndefense.models.computing import SINGLE, Computing
 
 CLEAN, DOUBLED = "clean", "doubled"
 # Draws of a random defence that an image must break, each.
@@ -45,11 +46,13 @@ class State:
 
     Attributes:
         images: (n, 3, H, W) float32. lead: (n,). broken_by: (n,) text. stages: so far.
+        reached: (n,) bool, some attack did something to the image.
     """
 
     images: Images
     lead: np.ndarray
     broken_by: np.ndarray
+    reached: np.ndarray
     stages: list[Stage] = field(default_factory=list)
 
     @property
@@ -72,6 +75,7 @@ class Cascade:
         context: what attacks need besides.
         on_batch: called after each batch.
         limits: attack, or "doubled" -> images that it is tried on at most, of those that hold.
+        computing: how attacks' gradients are computed on a GPU; the exact defence answers in single precision.
     """
 
     target: Target
@@ -83,11 +87,13 @@ class Cascade:
     context: Mapping[str, Any]
     on_batch: Callable[[AttackResult], None] = lambda result: None
     limits: Mapping[str, int] = field(default_factory=dict)
+    computing: Computing = SINGLE
 
     def begin(self) -> State:
         """Before any attack."""
         n = len(self.clean["labels"])
-        return State(self.clean["images"].copy(), np.full(n, -np.inf), np.full(n, "", dtype=object))
+        nobody, untouched = np.full(n, "", dtype=object), np.zeros(n, dtype=bool)
+        return State(self.clean["images"].copy(), np.full(n, -np.inf), nobody, untouched)
 
     def offer(self, state: State, name: str, places: np.ndarray, images: Images, epsilon: float) -> int:
         """Ask the exact defence about images of some places; how many of them it breaks on."""
@@ -104,6 +110,7 @@ class Cascade:
         places = state.active[: self.limits.get(name)]
         found = self._attacked(name, attack, places, epsilon)
         stuck = int(found["saturated"].sum()) if name != CLEAN else 0
+        state.reached[places[~found["idle"]]] = True
         broke = self.offer(state, name, places, found["images"], epsilon)
         state.stages.append(Stage(epsilon, name, len(places), broke, stuck))
         return state.stages[-1]
@@ -121,6 +128,7 @@ class Cascade:
             context=lambda rows: self.context,
             on_batch=self.on_batch,
             measure_loss=False,
+            computing=self.computing,
         )
         return {key.rpartition("/")[2]: values for key, values in arrays.items()}
 
@@ -165,9 +173,9 @@ def worst_case(
         doubled: name of the attack that is run again at the end, with twice the steps.
         sanity: a budget within which nothing should hold; its images are not kept.
 
-    Returns arrays as of `attack_in_batches`, with `lead` and `broken_by` for the losses, and a report: stages, the
-    share of images that holds within each budget before and after the doubled attack (and by how much it would move it,
-    tried on all), and within `sanity`.
+    Returns arrays as of `attack_in_batches`, with `lead` and `broken_by` for the losses (`idle`: an image holds, and
+    every attack did nothing to it), and a report: stages, the share of images that holds within each budget before and
+    after the doubled attack (and by how much it would move it, tried on all), and within `sanity`.
 
     Raises:
         ConfigError: `doubled` is not among the attacks, or has no steps.
@@ -217,6 +225,7 @@ def _arrays(cascade: Cascade, state: State, epsilon: float) -> dict[str, np.ndar
         "images": state.images.copy(),
         "lead": state.lead.copy(),
         "broken_by": state.broken_by.astype(str),
+        "idle": (state.broken_by == "") & ~state.reached,
         **{f"delta_{name}": deltas[name].numpy() for name in BALLS},
     }
     return {f"{number_text(epsilon)}/{name}": values for name, values in found.items()}

@@ -23,7 +23,8 @@ class PGDFS(PGD):
 
     Context: "encode", a differentiable function from images (B, 3, H, W) to codes g (B, d), pooled features after
     PCA, whose weights need no gradient; "neighbor_codes" (B, K, d) float, of the clean images' neighbours in
-    the attacker's database, fixed beforehand; their mean as (B, 1, d) gives the same attack.
+    the attacker's database, fixed beforehand; their mean as (B, 1, d) gives the same attack. NaN where an image has
+    none, and so nothing to leave.
     """
 
     def prepare(self, problem: Problem) -> Problem:

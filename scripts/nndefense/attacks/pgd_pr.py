@@ -25,8 +25,8 @@ class PGDPR(PGD):
     gamma: 0.05 in the paper; 0 is PGD, bit for bit.
 
     Context, of the clean images' neighbours in the attacker's database, fixed beforehand: "neighbor_softmax"
-    (B, K, C) float, the rows p_k; for "literal" instead "neighbor_images" (B, K, 3, H, W) float32 in [0, 1], which
-    may stay on the CPU.
+    (B, K, C) float, the rows p_k, 0 where there is no neighbour; for "literal" instead "neighbor_images"
+    (B, K, 3, H, W) float32 in [0, 1], NaN where there is none, which may stay on the CPU.
     """
 
     form: Annotated[
@@ -54,9 +54,11 @@ class PGDPR(PGD):
             )
         total = torch.zeros_like(problem.images)
         for k in range(neighbors.shape[1]):
-            # In the memory format of the images.
+            # In the memory format of the images. Where there is no neighbour, NaN has no gradient.
             images = torch.empty_like(problem.images).copy_(neighbors[:, k])
-            total += gradient_of(lambda points: cross_entropy(problem.model(points), problem.labels), images)
+            total += gradient_of(
+                lambda points: cross_entropy(problem.model(points), problem.labels), images, problem.computing
+            )
         return total
 
     def _votes(self, problem: Problem) -> Tensor:
@@ -66,7 +68,9 @@ class PGDPR(PGD):
             raise InputError(f"neighbor_softmax is {tuple(rows.shape)}; needed: ({len(problem.images)}, K, C)")
         rows = rows.to(problem.images.device, torch.float32)
         if self.form == "hard":
-            rows = nn.functional.one_hot(rows.argmax(dim=2), rows.shape[2]).float()
+            # A place without a neighbour has no class, not the first one.
+            present = rows.sum(dim=2, keepdim=True) > 0
+            rows = nn.functional.one_hot(rows.argmax(dim=2), rows.shape[2]).float() * present
         return rows.sum(dim=1)
 
     def objective(self, problem: Problem, images: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nndefense.attacks.region import Region, taken
+from nndefense.models.computing import SINGLE, Computing
 
 
 class Attackable(Protocol):
@@ -72,6 +73,25 @@ class Bare:
         return None
 
 
+class Sight:
+    """Which images of a batch an attack has seen a gradient of that is not 0.
+
+    Attributes:
+        asked: whether it asked for gradients at all. seen: (B,) bool.
+    """
+
+    def __init__(self, images: Tensor) -> None:
+        self.asked, self.seen = False, torch.zeros(len(images), dtype=torch.bool, device=images.device)
+
+    def note(self, gradient: Tensor) -> None:
+        """A gradient (B, 3, H, W) that the attack goes along."""
+        self.told((gradient != 0).flatten(1).any(dim=1))
+
+    def told(self, seen: Tensor) -> None:
+        """Whether there was a gradient, (B,) bool."""
+        self.asked, self.seen = True, self.seen | seen.to(self.seen.device)
+
+
 @dataclass(frozen=True)
 class Problem:
     """What an attack's `perturb` gets.
@@ -83,6 +103,8 @@ class Problem:
         region: what the attack may choose from; its `center` is the images' z.
         seed: of random starts.
         context: whatever an attack needs besides, e.g. the neighbours' softmax rows for a retrieval-aware attack.
+        sight: where gradients are noted that the attack asks for; None: nowhere.
+        computing: how gradients are computed on a GPU.
     """
 
     target: Attackable
@@ -92,15 +114,20 @@ class Problem:
     region: Region
     seed: int
     context: Mapping[str, Any] = field(default_factory=dict)
+    sight: Sight | None = None
+    computing: Computing = SINGLE
 
     def model(self, images: Tensor) -> Tensor:
         """Logits (B, C) of images (B, 3, H, W), differentiable by them."""
         return self.target.surrogate(images, rows=self.rows, seed=self.seed)
 
     def at(self, places: Tensor) -> "Problem":
-        """The problem of some of the images, whose context must not depend on them; places: (B,) bool, or int64."""
+        """The problem of some of the images, whose context must not depend on them; places: (B,) bool, or int64.
+
+        What is seen of them is not noted.
+        """
         taken_ones = {name: taken(getattr(self, name), places) for name in ("images", "labels", "rows")}
-        return replace(self, region=self.region.at(places), **taken_ones)
+        return replace(self, region=self.region.at(places), sight=None, **taken_ones)
 
 
 def make_problem(
@@ -112,6 +139,7 @@ def make_problem(
     rows: Tensor,
     seed: int,
     context: Mapping[str, Any],
+    computing: Computing = SINGLE,
 ) -> Problem:
     """The problem of `Attack.run`, whose arguments these are."""
     return Problem(
@@ -122,4 +150,5 @@ def make_problem(
         region=region,
         seed=seed,
         context=context,
+        computing=computing,
     )

@@ -90,6 +90,11 @@ class L2Region:
         """float32 images within the budget, also after rounding."""
         return images_within_budget(self.images, z, self.radius, self.space)
 
+    def spent(self, images: Tensor) -> Tensor:
+        """Share of the radius by which images are off the clean ones, (B,) float64; 1 where there is no radius."""
+        lengths = l2_norms((images.double() - self.images.double()) / self.space.scale(images.double()))
+        return torch.where(self.radius > 0, lengths / self.radius, 1.0)
+
 
 def l2_region(images: Tensor, radius: float | Sequence[float]) -> L2Region:
     """Images within an l2 distance that does not depend on their norm: pixels in [0, 1], one radius for all or each.
@@ -167,6 +172,11 @@ class LinfRegion:
         """z, where rounding took a pixel out of the budget one float closer to the clean one."""
         too_far = (z.double() - self.images.double()).abs() > self.epsilon * (1 + TOLERANCE)
         return torch.where(too_far, torch.nextafter(z, self.images), z)
+
+    def spent(self, images: Tensor) -> Tensor:
+        """Share of epsilon by which some pixel is off the clean one, (B,) float64; 1 where epsilon is 0."""
+        lengths = (images.double() - self.images.double()).abs().flatten(1).amax(dim=1)
+        return torch.where(self.radius > 0, lengths / self.radius, 1.0)
 
 
 Region = L2Region | LinfRegion

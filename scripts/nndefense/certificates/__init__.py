@@ -18,6 +18,7 @@ answers only up to its own error; the vote certifies what most of all copies ans
 in CERTIFICATES.
 """
 
+from nndefense.core.plugins import plugins
 from nndefense.core.registry import Entry
 
 CERTIFICATES = {
@@ -26,3 +27,4 @@ CERTIFICATES = {
     "cdf": Entry("nndefense.certificates.cdf:certify", "CDF"),
     "vote": Entry("nndefense.certificates.vote:certify", "vote"),
 }
+CERTIFICATES |= plugins("certificates", CERTIFICATES)

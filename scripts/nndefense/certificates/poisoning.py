@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nndefense.core.errors import ConfigError, InputError
+from nndefense.models.batching import in_batches
 from nndefense.retrieval.votes import COMBINATIONS, Key, Take, chosen_weights, vote, vote_all
 from nndefense.retrieval.weights import largest_contribution
 
@@ -122,7 +123,7 @@ def certify_neighbors(
     ids = ids[:, : max(neighbors, default=0)]
     block = max(1, block_bytes // (4 * max(1, ids.shape[1]) * classes))
     axes = {"neighbors": neighbors, "weightings": weightings, "combinations": combinations}
-    parts = [certify_all(*take(ids[start : start + block]), **axes) for start in range(0, max(len(ids), 1), block)]
+    parts = list(in_batches(lambda part: certify_all(*take(ids[part]), **axes), max(len(ids), 1), block, "queries"))
     return {
         key: (np.concatenate([part[key][0] for part in parts]), np.concatenate([part[key][1] for part in parts]))
         for key in parts[0]

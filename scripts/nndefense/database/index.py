@@ -12,7 +12,7 @@ import faiss
 import numpy as np
 
 from nndefense.core.errors import ConfigError, FileFault, InputError
-from nndefense.core.files import fault
+from nndefense.core.seals import fault
 from nndefense.features.bits import pack_signs
 
 Index = faiss.Index | faiss.IndexBinary
@@ -129,7 +129,9 @@ def _named(
     """Ids and float32 distances, by distance and then id where they are ordered; FAISS's missing places last."""
     missing = found < 0
     distances = np.where(missing, np.float32(np.inf), distances.astype(np.float32, copy=False))
-    found = np.where(missing, np.iinfo(np.int64).max, found if ids is None else ids[found])
+    named = np.full(found.shape, np.iinfo(np.int64).max)
+    named[~missing] = found[~missing] if ids is None else ids[found[~missing]]
+    found = named
     if not ordered:
         return np.where(missing, -1, found), distances
     order = np.lexsort((found, distances), axis=1)

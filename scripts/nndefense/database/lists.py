@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nndefense.core.files import fault, read_arrays
+from nndefense.core.arrays import read_arrays
+from nndefense.core.seals import fault
 
 
 def read_ladder(path: str | Path, stops: Sequence[int]) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from nndefense.core.errors import InputError
-from nndefense.core.files import fault
+from nndefense.core.seals import fault
 
 # Stored checksums depend on these; Philox streams are the same in every version of NumPy.
 KEY = 0x6E6E646566656E73

@@ -9,8 +9,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from nndefense.core.arrays import read_array
 from nndefense.core.errors import InputError
-from nndefense.core.files import check_seal, fault, read_array, read_seal
+from nndefense.core.seals import check_seal, fault, read_seal
 from nndefense.database.row_checks import CheckedRows, Rows
 from nndefense.database.softmax_store import Part, SoftmaxStore
 

@@ -1,6 +1,10 @@
 """Defences: images in, class probabilities out. Adding one: a file here and a line in DEFENSES."""
 
+from nndefense.core.plugins import plugins
 from nndefense.core.registry import Entry
+
+# Side of the patches, in pixels, that image quilting puts images together from.
+PATCH_SIZE = 5
 
 DEFENSES = {
     "cluster_training": Entry("nndefense.defenses.retrained:Retrained", "Adversarial training with clusters"),
@@ -35,3 +39,5 @@ TRAINING = {
     "logit_pairing": Entry("nndefense.defenses.logit_pairing:LogitPairing", "adversarial logit pairing"),
     "metric_learning": Entry("nndefense.models.metric_learning:MetricLearning", "metric learning"),
 }
+DEFENSES |= plugins("defenses", DEFENSES)
+TRAINING |= plugins("training", TRAINING)

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from nndefense.core.files import fault, read_array, read_json, read_seal
+from nndefense.core.arrays import read_array
+from nndefense.core.files import read_json
+from nndefense.core.seals import fault, read_seal
 from nndefense.database.engines.held import hold
 from nndefense.database.engines.stored import Span
 from nndefense.database.index import check_made_with
@@ -26,7 +28,7 @@ from nndefense.models.build import freeze
 from nndefense.models.checkpoint import open_checkpoint
 
 FILE = "knn.json"
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class Deployed:
         pool_name: of the database.
         images: number of images in the database.
         codes, skipped, softmax, weights, checks: files of the shards, in their order.
+        pixels: likewise, sums of the images' pixels, by which test images among them are found.
         index: likewise, of an approximate search; none where every code is compared.
         pool: parquet with the set and row of every image of the pool.
         sets: set.json of every image set of the pool.
@@ -69,12 +72,13 @@ class Deployed:
     softmax: Sequence[str]
     weights: Sequence[str]
     checks: Sequence[str]
+    pixels: Sequence[str]
     pool: str
     sets: Sequence[str]
     options: Mapping[str, Any]
 
 
-PATHS = ("model", "pca", "index", "codes", "skipped", "softmax", "weights", "checks", "pool", "sets")
+PATHS = ("model", "pca", "index", "codes", "skipped", "softmax", "weights", "checks", "pixels", "pool", "sets")
 
 
 def to_json(deployed: Deployed, folder: str | Path) -> dict[str, Any]:

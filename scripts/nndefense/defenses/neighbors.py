@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from nndefense.core.errors import ConfigError
 from nndefense.core.options import Count, Positive
+from nndefense.database.copies import nearly_there
 from nndefense.database.engines.held import Held
 from nndefense.database.merge import merge_neighbors
 from nndefense.defenses.base import Bound, Context, Defense, Model, check_images
@@ -93,6 +94,13 @@ class NearestNeighbors(Defense):
         softmax, weights, _ = self._rows(ids[:, : self.k], context)
         return Neighbors(ids[:, : self.k], distances[:, : self.k], weights, softmax)
 
+    def rests_on(self, images: Tensor, context: Context) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """How many neighbours vote on checked images (B, 3, H, W), and whether one has nearly their code, (B,) each."""
+        encode = context["encode"]
+        codes = encode.codes(images)
+        ids, distances = self._search(codes, self.searched or self.k, context)
+        return (ids[:, : self.k] >= 0).sum(axis=1), nearly_there(codes, distances[:, 0], bits=encode.bits)
+
     def predict(self, model: Model, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
         found = self.retrieve(images, context)
         shares = vote_shares(found.softmax, found.weights, self.combination, found.ids >= 0)
@@ -148,6 +156,11 @@ class BoundNeighbors(Bound):
         """The neighbours that vote on images (B, 3, H, W) float32 in [0, 1]. Raises InputError for other images."""
         check_images(images)
         return self.defense.retrieve(images.detach(), self.context)
+
+    def rests_on(self, images: Tensor) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Neighbours that vote on each image, and whether one has nearly its code, (B,) each; errors as `neighbors`."""
+        check_images(images)
+        return self.defense.rests_on(images.detach(), self.context)
 
     def embed(
         self,

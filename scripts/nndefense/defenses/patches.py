@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from nndefense.core.errors import InputError
 from nndefense.core.streams import stream
 from nndefense.database.index import build_index, search
+from nndefense.defenses import PATCH_SIZE
 
-PATCH_SIZE = 5
 # Patches that are looked for at once.
 _QUERIES = 1 << 16
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.errors import InputError
-from nndefense.core.files import fault, read_arrays, write_arrays
+from nndefense.core.seals import fault
 from nndefense.dictionaries.clusters import Clusters
 
 

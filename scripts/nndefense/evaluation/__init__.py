@@ -4,6 +4,7 @@ Summaries, in SUMMARIES, are made of a system's answers to all its query sets to
 `nndefense.evaluation.rows.AXES` and then their kind's own measured ones.
 """
 
+from nndefense.core.plugins import plugins
 from nndefense.core.registry import Entry
 
 KINDS = {
@@ -13,3 +14,5 @@ SUMMARIES = {
     "accuracy_worst": Entry("nndefense.evaluation.worst:WORST_CASE", "Accuracy in the worst case"),
     "attack_breaks": Entry("nndefense.evaluation.worst:BREAKS", "What each attack breaks"),
 }
+KINDS |= plugins("evaluations", KINDS)
+SUMMARIES |= plugins("summaries", SUMMARIES)

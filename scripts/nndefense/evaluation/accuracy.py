@@ -12,7 +12,7 @@ from nndefense.evaluation.intervals import wilson_interval
 
 
 def measure_accuracy(answers: Sequence[Answers]) -> list[dict[str, Any]]:
-    """Measured distances, accuracy, its 95 % Wilson interval and n of each query set.
+    """Measured distances, accuracy, its 95 % Wilson interval and n of each query set, and what gives cause for doubt.
 
     Raises:
         InputError: arrays that do not fit each other, NaN among the distances, or no image.
@@ -36,7 +36,28 @@ def _measured(answers: Answers) -> dict[str, Any]:
         "ci_low": low,
         "ci_high": high,
         "n": n,
+        **measure_doubts(answers),
     }
 
 
-ACCURACY = Kind(("delta_mean", "delta_max", "accuracy", "ci_low", "ci_high", "n"), measure_accuracy)
+def measure_doubts(answers: Answers) -> dict[str, Any]:
+    """Values of DOUBTS by name.
+
+    `idle`: images that the attack did nothing to; `voters`: mean number of neighbours that an answer rests on, 0 where
+    none vote; `copies`, `near`: images that the database has, pixel by pixel, or nearly by their codes.
+    """
+    return {
+        "idle": _count(answers.idle),
+        "voters": float(answers.cell.neighbors if answers.voters is None else answers.voters.mean()),
+        "copies": _count(answers.copies),
+        "near": _count(answers.near),
+    }
+
+
+def _count(values: np.ndarray | None) -> int:
+    return 0 if values is None else int(values.sum())
+
+
+MEASURED = ("delta_mean", "delta_max", "accuracy", "ci_low", "ci_high", "n")
+DOUBTS = ("idle", "voters", "copies", "near")
+ACCURACY = Kind((*MEASURED, *DOUBTS), measure_accuracy)

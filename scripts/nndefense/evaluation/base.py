@@ -18,6 +18,9 @@ class Answers:
         classes: (n,) integers, predicted; -1 for "no class", which is never right.
         labels: (n,) integers. rows: (n,) ids of the images.
         delta: (n,) float64, measured distances from the clean images in the query set's own ball; 0 where clean.
+        idle: (n,) bool, the attack did nothing to the image; None: to none of them nothing.
+        voters: (n,) integers, neighbours that each answer rests on; None: as many as the cell says.
+        copies, near: (n,) bool, a database image has the clean image's pixels, or nearly the image's code; None: none.
     """
 
     cell: Cell
@@ -25,6 +28,10 @@ class Answers:
     labels: np.ndarray
     rows: np.ndarray
     delta: np.ndarray
+    idle: np.ndarray | None = None
+    voters: np.ndarray | None = None
+    copies: np.ndarray | None = None
+    near: np.ndarray | None = None
 
     @property
     def correct(self) -> np.ndarray:

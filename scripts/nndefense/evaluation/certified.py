@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from nndefense.axes.cells import Cell, System
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.errors import InputError
-from nndefense.core.files import fault, read_arrays, write_arrays
-from nndefense.evaluation.accuracy import ACCURACY
+from nndefense.core.seals import fault
+from nndefense.evaluation.accuracy import MEASURED
 from nndefense.evaluation.intervals import wilson_interval
 
 CERTIFIED = "certified"
 # Behind the columns AXES; `epsilon` is the radius, `attack` the certificate, `space` what the radius is measured in.
-COLUMNS = ("sigma", *ACCURACY.columns[2:], "abstained", "mean_radius")
+COLUMNS = ("sigma", *MEASURED[2:], "abstained", "mean_radius")
 NO_CLASS = -1
 SPLIT = "@"
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from nndefense.core.arrays import read_array, read_arrays
 from nndefense.core.errors import InputError
-from nndefense.core.files import fault, read_array, read_arrays, read_json
+from nndefense.core.files import read_json
+from nndefense.core.seals import fault
 from nndefense.core.seeds import derive_seed
 
 Files = Sequence[str]

@@ -13,7 +13,8 @@ import numpy as np
 
 from nndefense.axes.cells import Cell
 from nndefense.certificates.draws import mean_of, read_blocks
-from nndefense.core.files import fault, read_array, read_arrays
+from nndefense.core.arrays import read_array, read_arrays
+from nndefense.core.seals import fault
 from nndefense.evaluation.certified import CERTIFIED, Certificates, measure_certified
 from nndefense.evaluation.intervals import wilson_interval
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nndefense.core.errors import FileFault
-from nndefense.core.files import fault, file_sha256, read_json
+from nndefense.core.files import file_sha256, read_json
+from nndefense.core.seals import fault
 
 if TYPE_CHECKING:
     from nndefense.certificates.base import Gallery
@@ -83,7 +84,7 @@ def read_guarded(path: str | Path) -> GuardedSystem:
         FileFault: it is absent, damaged, or of another version.
     """
     values = read_json(path)
-    files = values.pop("files", None) if isinstance(values, dict) else None
+    files = values.pop("files", None)
     if not isinstance(files, dict) or set(files) != set(FILES) or not files["gallery"] or not files["model"]:
         raise fault(path, "does not describe a smoothed retrieval, or is of another version")
     places = {key: [os.path.normpath(Path(path).parent / one) for one in listed] for key, listed in files.items()}

@@ -9,7 +9,7 @@ from nndefense.axes.ball import Ball
 from nndefense.axes.numbers import number_text
 from nndefense.axes.queries import WORST, Pack
 from nndefense.axes.threat import ADAPTIVE, Threat
-from nndefense.core.files import read_arrays
+from nndefense.core.arrays import read_arrays
 from nndefense.evaluation.outcomes import place_of, read_predictions
 from nndefense.evaluation.rows import read_rows
 from nndefense.evaluation.systems import DefendedSystem

@@ -1,15 +1,19 @@
 """Files of answers: predicted classes of systems on a pack of query sets."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from nndefense.axes.cells import PREDICTIONS, Cell, System
 from nndefense.axes.queries import Pack, QuerySet
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.errors import InputError
-from nndefense.core.files import fault, read_arrays, write_arrays
+from nndefense.core.seals import fault
 from nndefense.evaluation.base import Answers
+from nndefense.evaluation.doubts import doubt_name, doubts_of
 
 SPLIT = "@"
 
@@ -20,6 +24,7 @@ def write_predictions(
     rows: np.ndarray,
     predicted: Mapping[tuple[QuerySet, System], np.ndarray],
     delta: Mapping[QuerySet, np.ndarray],
+    doubts: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write the answers of systems on query sets of the same images.
 
@@ -28,12 +33,39 @@ def write_predictions(
         labels, rows: (n,) integers, of the images.
         predicted: (query set, system) -> classes (n,).
         delta: query set -> measured distances (n,) in its own ball.
+        doubts: arrays (n,) by the name that `doubt_name` gives them; those that give no cause for doubt are left out.
     """
     arrays = {f"{queries.member}/delta": values for queries, values in delta.items()}
     arrays |= {
         f"{queries.member}{SPLIT}{system}": classes.astype(np.int16) for (queries, system), classes in predicted.items()
     }
-    write_arrays(path, labels=labels, rows=rows, **arrays)
+    write_arrays(path, labels=labels, rows=rows, **arrays, **(doubts or {}))
+
+
+class QueryFile(NamedTuple):
+    """What a file of query sets tells of its images.
+
+    Attributes:
+        labels, rows: (n,).
+        delta: query set -> measured distances (n,) in its own ball, 0 where clean.
+        doubts: as of `write_predictions`, where an attack did nothing to images.
+    """
+
+    labels: np.ndarray
+    rows: np.ndarray
+    delta: dict[QuerySet, np.ndarray]
+    doubts: dict[str, np.ndarray]
+
+
+def read_queries(path: str | Path, pack: Pack) -> QueryFile:
+    """What a file of the query sets of a pack tells of its images; reads no pixels. Raises FileFault for another."""
+    attacked = [one for one in pack if one.ball]
+    names = [name for one in attacked for name in (f"{one.member}/delta_{one.ball}", doubt_name("idle", one))]
+    stored = read_arrays(path, "labels", "rows", *names)
+    delta = {one: np.zeros(len(stored["labels"])) for one in pack}
+    delta |= {one: stored[f"{one.member}/delta_{one.ball}"] for one in attacked}
+    idle = {name: stored[name] for name in (doubt_name("idle", one) for one in attacked) if stored[name].any()}
+    return QueryFile(stored["labels"], stored["rows"], delta, idle)
 
 
 def read_predictions(path: str | Path, features: str, pack: Pack) -> list[Answers]:
@@ -57,7 +89,8 @@ def read_predictions(path: str | Path, features: str, pack: Pack) -> list[Answer
         if member not in sets:
             raise fault(path, f"holds answers to {member!r}, which is not among {', '.join(sets)}")
         cell = Cell.of(System.parse(system, features), sets[member])
-        found.append(Answers(cell, values, stored["labels"], stored["rows"], stored[f"{member}/delta"]))
+        one = Answers(cell, values, stored["labels"], stored["rows"], stored[f"{member}/delta"])
+        found.append(replace(one, **doubts_of(stored, sets[member], cell)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Intervals of a mean, and of the difference between two proportions of the same images."""
+"""Intervals of a mean, and of the difference between two proportions, of the same images or of others."""
 
 from math import sqrt
 from statistics import NormalDist
@@ -6,6 +6,7 @@ from statistics import NormalDist
 import numpy as np
 
 from nndefense.core.errors import InputError
+from nndefense.evaluation.intervals import wilson_interval
 
 
 def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -46,6 +47,26 @@ def paired_difference(ours: np.ndarray, reference: np.ndarray, level: float = 0.
     centre = (gained - lost) / (n + 2)
     half = _quantile(level) * sqrt((gained + lost + 1) / (n + 2) - centre**2) / sqrt(n + 2)
     return (gained - lost) / n, max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def unpaired_difference(ours: np.ndarray, reference: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+    """Difference of two proportions of different images, ours minus the reference, and its interval.
+
+    Put together from both Wilson intervals (Newcombe 1998, Statistics in Medicine 17:873, method 10).
+
+    Args:
+        ours, reference: (n,) and (m,) bool.
+        level: of confidence, within (0, 1).
+
+    Raises:
+        InputError: no image, or a level out of range.
+    """
+    shares = [float(one.mean()) if len(one) else 0.0 for one in (ours, reference)]
+    (low, high), (least, most) = (wilson_interval(int(one.sum()), len(one), level) for one in (ours, reference))
+    difference = shares[0] - shares[1]
+    below = sqrt((shares[0] - low) ** 2 + (most - shares[1]) ** 2)
+    above = sqrt((high - shares[0]) ** 2 + (shares[1] - least) ** 2)
+    return difference, max(-1.0, difference - below), min(1.0, difference + above)
 
 
 def _quantile(level: float) -> float:

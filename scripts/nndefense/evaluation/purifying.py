@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nndefense.core.files import read_arrays
+from nndefense.core.arrays import read_arrays
 from nndefense.evaluation.context import Facts, Files
 
 

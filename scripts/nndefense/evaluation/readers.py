@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from nndefense.core.files import read_arrays
+from nndefense.core.arrays import read_arrays
 from nndefense.evaluation.context import Facts, Files, PerRow
 
 
 def read_neighbor_images(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
-    """`neighbor_images` (B, K, 3, H, W) float32 in [0, 1]; files: knowledge, pool, files of its sets."""
+    """`neighbor_images` (B, K, 3, H, W) float32 in [0, 1], NaN for none; files: knowledge, pool, files of its sets."""
     import torch
 
     from nndefense.images.pool import PoolReader
@@ -17,8 +17,11 @@ def read_neighbor_images(files: Files, facts: Facts, network: Any) -> dict[str, 
     reader = PoolReader.open(pool, _descriptions(sets))
 
     def take(rows: slice) -> Any:
-        pixels = torch.from_numpy(reader.read(ids[rows].ravel()).images)
-        return pixels.unflatten(0, ids[rows].shape).permute(0, 1, 4, 2, 3).float() / 255
+        wanted = torch.from_numpy(ids[rows])
+        known = torch.from_numpy(reader.read(wanted[wanted >= 0].numpy()).images)
+        pixels = torch.full((*wanted.shape, *known.shape[1:]), torch.nan)
+        pixels[wanted >= 0] = known.float() / 255
+        return pixels.permute(0, 1, 4, 2, 3)
 
     return {"neighbor_images": PerRow(take)}
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from nndefense.axes.cells import Cell
 from nndefense.core.errors import FileFault
-from nndefense.core.files import fault, read_csv, write_text
+from nndefense.core.files import read_csv, write_text
+from nndefense.core.seals import fault
 from nndefense.evaluation.accuracy import ACCURACY
 from nndefense.evaluation.base import Answers, Kind, Summary
 from nndefense.evaluation.outcomes import read_predictions, split_place

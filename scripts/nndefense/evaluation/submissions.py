@@ -15,8 +15,8 @@ import numpy as np
 from nndefense.axes.ball import Ball
 from nndefense.axes.numbers import number_text
 from nndefense.axes.queries import Pack
+from nndefense.core.arrays import read_arrays
 from nndefense.core.errors import ConfigError, InputError
-from nndefense.core.files import read_arrays
 
 SUBMITTED = "submitted"
 NPZ = "an .npz with images (n, 3, H, W) float32 and rows (n,), a pack below attacks/, or a folder of ROW.png"

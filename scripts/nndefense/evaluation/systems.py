@@ -9,10 +9,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nndefense.axes.cells import NEIGHBORS, System
 from nndefense.core.errors import FileFault
-from nndefense.core.files import fault, read_json
+from nndefense.core.files import read_json
 from nndefense.core.registry import make
+from nndefense.core.seals import fault
 from nndefense.defenses import DEFENSES
 from nndefense.evaluation.context import read_context
 
@@ -129,6 +132,28 @@ def bind_system(system: DefendedSystem, device: str = "cpu") -> "Bound":
     network = freeze(open_checkpoint(system.model)[0]).to(device)
     context = read_context(system.roles, system.files, system.readers, system.facts, network)
     return make("defense", DEFENSES, system.kind, system.options).bind(network, context)
+
+
+def doubts_of_system(system: DefendedSystem, bound: "Bound", images: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
+    """Fields of `Answers` that say what answers rest on, by name: of the nearest neighbours; none for others.
+
+    Args:
+        system: what answers.
+        bound: as `bind_system` gives it.
+        images: (n, 3, H, W) float32 in [0, 1], (n,) rows: ids of the test images that they were made of.
+    """
+    if system.name != NEIGHBORS:
+        return {}
+    from nndefense.defenses.batches import in_device_batches
+    from nndefense.defenses.deployed import read_deployed
+    from nndefense.evaluation.doubts import read_copies
+
+    deployed = read_deployed(system.files[0])
+    first = read_copies(system.clean, deployed.pixels, deployed.skipped).of(rows)[deployed.pool_name]
+    parts = list(in_device_batches(lambda shown, part: bound.rests_on(shown), images, bound.device, system.batch))
+    voters, near = (np.concatenate(part) for part in zip(*parts, strict=True))
+    copies = first < deployed.images
+    return {"voters": voters, "near": near | copies, "copies": copies}
 
 
 def _each(value: str | Sequence[str], change: Callable[[str], str]) -> str | list[str]:

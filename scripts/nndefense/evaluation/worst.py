@@ -5,6 +5,7 @@ bound from above on the robust accuracy, which no attack that was tried exceeds.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from nndefense.axes.cells import Cell
 from nndefense.axes.queries import WORST
 from nndefense.core.errors import InputError
-from nndefense.evaluation.accuracy import ACCURACY
+from nndefense.evaluation.accuracy import ACCURACY, measure_doubts
 from nndefense.evaluation.base import Answers, Summary
 from nndefense.evaluation.intervals import wilson_interval
 
@@ -55,6 +56,19 @@ def measure_breaks(answers: Sequence[Answers]) -> Measured:
     return found
 
 
+def worst_answers(answers: Sequence[Answers]) -> list[Answers]:
+    """Answers in the worst case of each system and budget, a setting of their own: right where every one is right.
+
+    Raises InputError as `measure_worst`.
+    """
+    found = []
+    for worst, right in _by_budget(answers):
+        holds = np.logical_and.reduce(list(right.values()))
+        classes = np.where(holds, worst.labels, -1)
+        found.append(replace(worst, cell=worst.cell._replace(setting=WORST), classes=classes))
+    return found
+
+
 def _by_budget(answers: Sequence[Answers]) -> Iterator[tuple[Answers, Right]]:
     """The worst query sets, and which of their images are right on each query set within their budget."""
     systems: dict[tuple[object, ...], list[Answers]] = {}
@@ -90,6 +104,7 @@ def _worst_values(worst: Answers, right: Right) -> dict[str, Any]:
         "delta_mean": float(worst.delta.mean()),
         "delta_max": float(worst.delta.max()),
         **_share(np.logical_and.reduce(list(right.values()))),
+        **measure_doubts(worst),
         "clean": _least(value for cell, value in alone.items() if cell.setting == "clean"),
         "transfer": _least(value for cell, value in alone.items() if cell.setting in TRANSFER),
         "strongest": f"{strongest.setting}/{strongest.attack}",

@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nndefense.features.extract import FeatureExtractor, extract_features, finite_rows, half_features
+from nndefense.features.graph import compiled
+from nndefense.models.computing import SINGLE, Computing
+from nndefense.models.transfer import ahead
 
 # Positions, images (uint8 (b, H, W, 3) or float (b, 3, H, W) in [0, 1]), and position -> why it could not be read.
 Images = tuple[slice, NDArray, dict[int, str]]
@@ -28,7 +31,9 @@ class Block(NamedTuple):
     skipped: dict[int, str]
 
 
-def feature_blocks(extractor: FeatureExtractor, images: Iterable[Images], batch: int, device: str) -> Iterator[Block]:
+def feature_blocks(
+    extractor: FeatureExtractor, images: Iterable[Images], batch: int, device: str, computing: Computing = SINGLE
+) -> Iterator[Block]:
     """Yield what a network says of blocks of images.
 
     Args:
@@ -36,9 +41,11 @@ def feature_blocks(extractor: FeatureExtractor, images: Iterable[Images], batch:
         images: consecutive blocks.
         batch: images per forward pass.
         device: of the network.
+        computing: how it computes on a GPU.
     """
-    for place, pixels, unread in images:
-        values, softmax = extract_features(extractor, pixels, batch, device)
+    extractor = compiled(extractor, computing, device)
+    for place, pixels, unread in ahead(images, device):
+        values, softmax = extract_features(extractor, pixels, batch, device, computing=computing)
         finite = finite_rows(*values.values(), *([] if softmax is None else [softmax]))
         skipped = unread | {place.start + int(row): "features not finite" for row in np.flatnonzero(~finite)}
         bad = [row - place.start for row in skipped]

@@ -14,6 +14,7 @@ from nndefense.features.names import block_name, is_rmac, parse_layer
 from nndefense.features.pooling import pool_features, pool_side
 from nndefense.features.rmac import rmac
 from nndefense.models.batching import in_batches
+from nndefense.models.computing import SINGLE, Computing
 from nndefense.models.predict import image_batch, require_eval
 from nndefense.models.standardize import Standardized
 
@@ -60,7 +61,7 @@ class FeatureExtractor:
     def __call__(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
         """Images (B, 3, H, W) in [0, 1] -> ({layer: float32 (B, D)}, logits (B, C) or None)."""
         maps, logits = self.maps(images)
-        features = {layer: self._pooling[layer](maps[layer]).float() for layer in self.layers}
+        features = {layer: self._pooling[layer](_wide(maps[layer])).float() for layer in self.layers}
         return features, logits
 
     def maps(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -81,6 +82,11 @@ class FeatureExtractor:
                 handle.remove()
         return maps, logits
 
+    @property
+    def ends(self) -> dict[str, nn.Module]:
+        """Of each layer the module whose last call takes what is recorded."""
+        return {layer: block.relu for layer, block in self._blocks.items()}
+
     def dimensions(self, height: int, width: int) -> dict[str, int]:
         """Number of features by layer for images of that size; costs one forward pass of one image."""
         device = next(self.model.parameters()).device
@@ -95,6 +101,11 @@ def _pooling(layer: str, side: int | None) -> Callable[[Tensor], Tensor]:
     if side is not None:
         raise ConfigError(f"pool: layer {layer!r} is pooled by R-MAC, which has no side to choose")
     return rmac
+
+
+def _wide(values: Tensor) -> Tensor:
+    # What is summed over a map is more than bf16 can tell apart.
+    return values.float() if values.dtype == torch.bfloat16 else values
 
 
 def _recorder(maps: dict[str, Tensor], layer: str):
@@ -115,10 +126,12 @@ def extract_features(
     batch: int = 64,
     device: str | torch.device = "cpu",
     dtype: type[np.floating] = np.float32,
+    computing: Computing = SINGLE,
 ) -> tuple[dict[str, NDArray], NDArray[np.float32] | None]:
     """Features of all images and their softmax, one forward pass an image, without gradients.
 
     images: uint8 (n, H, W, 3) or float (n, 3, H, W) in [0, 1]. dtype: of the features that are returned.
+    computing: how the network computes on a GPU.
     Returns ({layer: (n, D)}, softmax float32 (n, C), or None with stop_early). Values of damaged images may
     be NaN: see `finite_rows`.
     Raises InputError for other shapes and for a model in training mode, NNDefenseError when one image does
@@ -130,7 +143,7 @@ def extract_features(
     softmax: list[NDArray] = []
 
     def compute(rows: slice) -> tuple[slice, dict[str, NDArray], NDArray | None]:
-        with torch.inference_mode():
+        with torch.inference_mode(), computing.lowered(device):
             values, logits = extractor(image_batch(images, rows, device))
             probabilities = None if logits is None else torch.softmax(logits.float(), 1).cpu().numpy()
             return rows, {layer: value.cpu().numpy() for layer, value in values.items()}, probabilities

@@ -8,7 +8,7 @@ import numpy as np
 
 from nndefense.core.blocks import read_blocks
 from nndefense.core.errors import FileFault
-from nndefense.core.files import read_seal
+from nndefense.core.seals import read_seal
 from nndefense.core.skipped import usable_mask
 from nndefense.features.codes import with_copies
 from nndefense.features.pca import PCA

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from nndefense.core.files import fault, file_sha256, read_arrays
+from nndefense.core.arrays import read_arrays
+from nndefense.core.files import file_sha256
+from nndefense.core.seals import fault
 from nndefense.features.pca import PCA
 
 

@@ -38,6 +38,12 @@ def curves(config: Config) -> list[str]:
     return [name for name in ancestors(config, [*used_models(config), *asked]) if config.models[name].train]
 
 
+def computing_values(config: Config) -> dict[str, Any]:
+    """Parameters of jobs that compute features or gradients; none of the default, so that such a job stays the same."""
+    chosen = {"precision": config.precision, "compile": config.compile}
+    return {name: value for name, value in chosen.items() if value != type(config).model_fields[name].default}
+
+
 def architecture_targets(config: Config, *models: str) -> list[str]:
     """Registry targets of the architectures of models, and of those that they are built on."""
     found = []

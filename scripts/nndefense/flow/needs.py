@@ -3,7 +3,7 @@
 A component names its needs in its registry entry. Rules and scripts pass them on without knowing them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from nndefense.attacks import ATTACKS
 from nndefense.axes.cells import NO_DEFENSE
 from nndefense.axes.queries import CLEAN, WORST, Pack
 from nndefense.config import Config
+from nndefense.core.errors import ConfigError
 from nndefense.core.registry import Entry
 from nndefense.defenses import DEFENSES
 from nndefense.flow.databases import attacker_shards, databases_of
@@ -168,6 +169,17 @@ NEEDS = {
     # Of every defence, without being told.
     TUNED: Need(f"{CONTEXT}:read_tuned", _tuned),
 }
+
+
+def check_needs(registry: Mapping[str, Entry], known: Iterable[str]) -> None:
+    """Raises ConfigError for an entry that needs something else, as a plugin's may."""
+    for name, entry in registry.items():
+        if unknown := [one for one in entry.needs if one not in known]:
+            raise ConfigError(f"{entry.target} ({name}): needs {unknown[0]!r}; allowed: {', '.join(known)}")
+
+
+for _registry in (ATTACKS, DEFENSES):
+    check_needs(_registry, NEEDS)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from nndefense.flow.databases import is_indexed, pools_of, span_names
 from nndefense.flow.estimate import Estimate, Facts
 from nndefense.flow.plan_answers import query_jobs, vote_jobs
 from nndefense.flow.plan_attacks import attack_jobs, clean_jobs
-from nndefense.flow.plan_databases import encode_jobs, extraction_jobs, list_jobs, pca_jobs, pool_jobs
+from nndefense.flow.plan_databases import encode_jobs, extraction_jobs, left_out_jobs, list_jobs, pca_jobs, pool_jobs
 from nndefense.flow.plan_others import asked_sets, other_jobs
 from nndefense.flow.plan_searches import asked_queries, index_jobs, search_job, search_jobs
 from nndefense.flow.rates import Rates
@@ -73,6 +73,7 @@ def plan_jobs(at: Estimate, more: Iterable[tuple[str, int]] = ()) -> list[Job]:
         *extraction_jobs(at),
         *pca_jobs(at),
         *encode_jobs(at),
+        *left_out_jobs(at),
         *index_jobs(at),
         *attack_jobs(at),
         *query_jobs(at),

@@ -64,9 +64,9 @@ def _vote_job(at: Estimate, batch: Batch, layer: str) -> Job:
     queries, members = asked_queries(at, batch), sum(len(pack.epsilons) for pack in batch.packs)
     neighbors = queries * sizes * max(config.votes.neighbors)
     cells = sizes * len(config.votes.neighbors) * votes
-    # Weights and checks are read as a whole, softmax rows where a neighbour is, each once.
+    # Weights, checks and sums of pixels are read as a whole, softmax rows where a neighbour is, each once.
     stored = sum(databases_of(config, pool).sizes[-1] for pool in pools)
-    read = stored * (4 * len(weight_columns()) + 8) + queries * sizes * config.index.neighbors * 8
+    read = stored * (4 * len(weight_columns()) + 16) + queries * sizes * config.index.neighbors * 8
     written = queries * (cells * 2 + 8) + members * cells * MEMBER
     written += sum(at.pack_images(pack) for pack in batch.packs) * NAMED
     each = rates.row_ns + rates.class_ns * config.classes

@@ -33,9 +33,9 @@ class Passes(NamedTuple):
         forward: passes. backward: gradients of the image. asked: of the passes, those of the exact defence.
     """
 
-    forward: int
-    backward: int = 0
-    asked: int = 0
+    forward: float
+    backward: float = 0
+    asked: float = 0
 
 
 Count = Callable[[Options, int], int]
@@ -127,6 +127,8 @@ def attack_passes(config: Config, pack: Pack) -> Passes:
     options = {"restarts": 1, **method_options(config, pack.ball, pack.threat, pack.attack)}
     surrogates = config.attacks.adaptive.surrogates if config.attacks.adaptive else []
     networks = len({config.target, config.surrogate, *surrogates} - {None})
+    if pack.attack not in PASSES:  # in a package of its own, of which only its author knows how often it asks
+        return Passes(UNKNOWN, UNKNOWN, UNKNOWN)
     found = PASSES[pack.attack](options, networks)
     literal = "neighbor_images" in ATTACKS[pack.attack].needs and options.get("form", "literal") == "literal"
     # A gradient at each neighbour, once.
@@ -173,7 +175,7 @@ def attack_job(at: Estimate, pack: Pack) -> Job:
 
 def _direction_job(at: Estimate, pack: Pack) -> Job:
     options = method_options(at.config, pack.ball, pack.threat, pack.attack)
-    steps = options["binary_search_steps"] * options["steps"]
+    steps = options.get("binary_search_steps", UNKNOWN) * options.get("steps", UNKNOWN)
     # One more gradient moves images that are wrong already.
     images, passes = at.pack_images(pack), Passes(steps + 1, steps + 1)
     return _networked(at, "find_direction", pack, images, passes, images * (4 * at.pixels + 8) + 2 * MEMBER)

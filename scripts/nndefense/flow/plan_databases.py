@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from nndefense.axes.shards import Shard, parse_shard_name
 from nndefense.config import Config
 from nndefense.core.tables import ROWS
+from nndefense.database.engines.grid import CELL
 from nndefense.features.names import is_rmac
 from nndefense.flow.costs import UNKNOWN, Job
 from nndefense.flow.databases import attacker_shards, databases_of, is_kept, pool_passes, pools_of, shards_of
@@ -96,8 +97,9 @@ def _extraction(at: Estimate, number: int, pool: str, layers: list[str], rows: i
     flop = network.passes[number] if network else UNKNOWN
     features = [at.dimension(layer, side) for layer in layers]
     each = 2 * sum(features) if kept else sum(at.code_bytes(layer, pool) for layer in layers)
-    store = stored_bytes(config) + 8 if number == 0 else 0
-    written = rows * (each + store) + SEAL * (2 * len(layers) + (3 if number == 0 else 0))
+    # With the rows go a checksum of each, and the sum of its image's pixels.
+    store = stored_bytes(config) + 16 if number == 0 else 0
+    written = rows * (each + store) + SEAL * (2 * len(layers) + (4 if number == 0 else 0))
     encoding = sum(2 * d * at.components(layer, pool) for layer, d in zip(layers, features, strict=True))
     encoding = 0 if kept else rows * encoding
     start, batch = at.started("torch"), min(config.features.batch, rows)
@@ -175,3 +177,24 @@ def encode_jobs(at: Estimate) -> Iterator[Job]:
                 threads=config.threads,
                 megabytes=start.megabytes + 2 * largest / MB,
             )
+
+
+def left_out_jobs(at: Estimate) -> Iterator[Job]:
+    """Searches for test images in shards, where these are left out."""
+    config, start = at.config, at.started("numpy")
+    for layer in config.features.names if config.queries.leave_out != "nothing" else []:
+        for pool in pools_of(config, layer):
+            for first, stop in used_shards(config, pool, [layer]):
+                rows, d = stop - first, at.components(layer, pool)
+                near = config.queries.leave_out == "near"
+                read = rows * (8 + (at.code_bytes(layer, pool) if near else 0))
+                flop = 2 * rows * at.queries * d if near else 0
+                yield Job(
+                    script="leave_out_copies",
+                    rows=rows,
+                    read=read,
+                    written=SEAL,
+                    flop=flop,
+                    serial=start.seconds + at.reading(read) + flop / at.rates.encode_gflops * 1e-9,
+                    megabytes=start.megabytes + (8 * rows + CELL * d * 4) / MB,
+                )

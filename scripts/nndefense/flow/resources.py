@@ -14,6 +14,8 @@ from nndefense.flow.databases import stops_within
 MB = 1_000_000
 # A Python process with NumPy and FAISS.
 BARE = 150
+# What torch and CUDA take of it besides.
+ON_GPU = 3000
 # Rows that the exact search holds at a time: a cell and a block.
 CELL_ROWS = 2 * 65536
 
@@ -25,7 +27,12 @@ def search_memory(config: Config, packs: Sequence[Pack], pool: str, span: str) -
     lists = queries * config.index.neighbors * 12 * (2 * stops + 4)
     codes = queries * config.features.components * 4 + CELL_ROWS * config.features.components * 4
     index = 0 if config.index.factory == EXACT else index_memory(config)
-    return rounded(BARE + (lists + codes) / MB) + index
+    return rounded(BARE + (lists + codes) / MB) + index + (ON_GPU if searches_on_gpu(config) else 0)
+
+
+def searches_on_gpu(config: Config) -> int:
+    """GPUs that a search asks for."""
+    return config.gpu if config.index.gpu else 0
 
 
 def index_memory(config: Config) -> int:

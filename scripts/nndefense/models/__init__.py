@@ -4,6 +4,8 @@
 `{depth}` stands for a number. `nndefense.models.build.build_model` resolves the names.
 """
 
+from nndefense.core.plugins import plugin_targets
+
 ARCHITECTURES = {
     "cifar_resnet{depth}": "nndefense.models.cifar_resnet:build",
     "resnet18": "nndefense.models.torchvision_nets:build",
@@ -19,3 +21,4 @@ ARCHITECTURES = {
     "efficientnet_lite{depth}": "nndefense.models.efficientnet_lite:build",
     "racnn": "nndefense.models.racnn:build",
 }
+ARCHITECTURES |= plugin_targets("architectures", ARCHITECTURES)

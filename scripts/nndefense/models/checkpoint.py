@@ -7,7 +7,8 @@ from typing import Any
 from safetensors.torch import save
 
 from nndefense.core.errors import FileFault
-from nndefense.core.files import fault, file_sha256, read_json, write_bytes, write_json
+from nndefense.core.files import file_sha256, read_json, write_bytes, write_json
+from nndefense.core.seals import fault
 from nndefense.models.build import build_model
 from nndefense.models.standardize import Standardized
 from nndefense.models.weights import apply_weights, load_weights, network_state

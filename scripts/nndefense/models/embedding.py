@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.errors import ConfigError, InputError
-from nndefense.core.files import read_arrays, write_arrays
 from nndefense.models.racnn import cut_last_layer
 from nndefense.models.standardize import Standardized
 

@@ -6,6 +6,8 @@ from copy import deepcopy
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from nndefense.core.memory import is_out_of_memory
+
 
 def fold_batch_norms(model: nn.Module) -> nn.Module:
     """A copy in which convolutions have taken over the batch norms that alone use their output.
@@ -17,7 +19,9 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
     folded = deepcopy(model)
     try:
         pairs = [] if model.training else list(_pairs(model))
-    except Exception:  # what tracing raises depends on the user's code
+    except Exception as error:  # what tracing raises depends on the user's code
+        if is_out_of_memory(error):
+            raise
         pairs = []
     for conv, norm in pairs:
         folded.set_submodule(conv, fuse_conv_bn_eval(folded.get_submodule(conv), folded.get_submodule(norm)))

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nndefense.core.files import fault, read_csv, write_text
+from nndefense.core.files import read_csv, write_text
+from nndefense.core.seals import fault
 
 COLUMNS = ("epoch", "loss", "accuracy", "learning_rate")
 

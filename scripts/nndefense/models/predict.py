@@ -14,13 +14,18 @@ def to_tensor(images: NDArray[np.uint8]) -> Tensor:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise InputError(f"images are {images.dtype} {images.shape}: uint8 (n, height, width, 3) is needed")
     # A copy, as torch warns of arrays that it could write to but should not (memory maps).
-    pixels = torch.from_numpy(images if images.flags.writeable else images.copy())
+    return _in_unit(torch.from_numpy(images if images.flags.writeable else images.copy()))
+
+
+def _in_unit(pixels: Tensor) -> Tensor:
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
 
 
 def image_batch(images: NDArray | Tensor, rows: slice, device: str | torch.device = "cpu") -> Tensor:
-    """Rows of uint8 (n, H, W, 3) or float (n, 3, H, W) images as float32 (B, 3, H, W) on `device`."""
-    if isinstance(images, Tensor):
+    """Rows of uint8 (n, H, W, 3) or float (n, 3, H, W) images, on any device, as float32 (B, 3, H, W) on `device`."""
+    if isinstance(images, Tensor) and images.dtype == torch.uint8:
+        batch = _in_unit(images[rows].to(device))
+    elif isinstance(images, Tensor):
         batch = images[rows].to(torch.float32)
     elif images.dtype == np.uint8:
         batch = to_tensor(np.ascontiguousarray(images[rows]))

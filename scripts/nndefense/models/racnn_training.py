@@ -179,16 +179,17 @@ def training_neighbors(
     keys: of the training images, (n, key dimension). own: (n,) place in memory of the image itself, -1 for none.
     Raises InputError where memory holds no `count` others.
     """
-    parts = []
-    for start in range(0, len(keys), batch):
-        place = torch.from_numpy(own[start : start + batch]).unsqueeze(1)
+
+    def compute(part: slice) -> Tensor:
+        place = torch.from_numpy(own[part]).unsqueeze(1)
         # One more than needed, for the image itself; where it is not found, the last is dropped.
         more = count + int((place >= 0).any())
-        found = net.memory.nearest(keys[start : start + batch].to(net.memory.keys), more).cpu()
+        found = net.memory.nearest(keys[part].to(net.memory.keys), more).cpu()
         other = found != place
         rank = torch.where(other, other.cumsum(dim=1), more + 1)
-        parts.append(found[rank <= count].view(len(found), count))
-    return torch.cat(parts).numpy()
+        return found[rank <= count].view(len(found), count)
+
+    return torch.cat(list(in_batches(compute, len(keys), batch))).numpy()
 
 
 def own_places(memory_rows: NDArray[np.int64], rows: NDArray[np.int64], same_set: bool) -> NDArray[np.int64]:

@@ -59,6 +59,10 @@ def noisy_answers(
         raise InputError(f"noise: {count} draws, {len(rows)} ids of {len(images)} images, sigma {sigma}")
     units = [(place, start) for place in range(len(images)) for start in range(0, count, PART)]
 
+    def answers(noisy: Tensor) -> NDArray:
+        with torch.inference_mode():
+            return ask(noisy.to(device, non_blocking=True))
+
     def compute(chosen: slice) -> list[tuple[int, int, NDArray]]:
         own = units[chosen]
         low, high = own[0][0], own[-1][0] + 1
@@ -67,8 +71,12 @@ def noisy_answers(
         noisy = torch.empty((sum(sizes), *clean.shape[1:]))
         for (place, start), part in zip(own, noisy.split(sizes), strict=True):
             draw_noise(part, seed, int(rows[place]), first + start // PART).mul_(sigma).add_(clean[place - low])
-        with torch.inference_mode():
-            found = ask(noisy.to(device, non_blocking=True))
+        if len(own) > 1:
+            found = answers(noisy)
+        else:
+            # What is drawn together need not be asked together: a part that does not fit by itself is split.
+            pieces = in_batches(lambda some: answers(noisy[some]), len(noisy), len(noisy), "noisy images")
+            found = np.concatenate(list(pieces))
         split = np.split(found, np.cumsum(sizes)[:-1])
         return [(place, start, values) for (place, start), values in zip(own, split, strict=True)]
 

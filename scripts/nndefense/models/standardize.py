@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nndefense.core.errors import ConfigError
+from nndefense.models.computing import asked
 
 
 class Standardized(nn.Module):
@@ -37,7 +38,12 @@ class Standardized(nn.Module):
         """Images (B, 3, H, W) float in [0, 1] -> logits (B, C)."""
         # Convolutions are faster with channels last in memory; the shape stays (B, 3, H, W).
         images = images.contiguous(memory_format=torch.channels_last)
-        return self.net((images - self.mean) / self.std)
+        return asked(self.net, (images - self.mean) / self.std)
+
+    def around(self, net: nn.Module) -> "Standardized":
+        """The same standardisation before another network, in eval mode."""
+        found = Standardized(net, self.mean.flatten(), self.std.flatten(), self.architecture, self.classes)
+        return found.to(self.mean.device, self.mean.dtype).eval()
 
 
 def _per_channel(values: Sequence[float], key: str) -> Tensor:

@@ -1,8 +1,11 @@
 """torchvision's ResNets, wide ResNets and ResNeXts by name (He et al. 2016; Dubey et al. 2019, §5.1)."""
 
-from torch import nn
+from pathlib import Path
 
-from nndefense.core.errors import ConfigError
+from torch import hub, nn
+
+from nndefense.core.errors import ConfigError, FileFault
+from nndefense.core.memory import is_out_of_memory
 
 
 def build(architecture: str, classes: int, weights: str | None = None) -> nn.Module:
@@ -10,7 +13,8 @@ def build(architecture: str, classes: int, weights: str | None = None) -> nn.Mod
 
     weights: name of torchvision's published weights, such as IMAGENET1K_V1 (downloaded by torchvision into
     its cache), or None for random ones.
-    Raises ConfigError for unknown weights and for those of other classes.
+    Raises ConfigError for unknown weights and for those of other classes, FileFault where they cannot be fetched or
+    what lies in the cache is damaged.
     """
     # Costs seconds, so it is paid only by those who build such a network.
     from torchvision import models
@@ -25,4 +29,17 @@ def build(architecture: str, classes: int, weights: str | None = None) -> nn.Mod
     count = len(published[weights].meta["categories"])
     if count != classes:
         raise ConfigError(f"weights {weights!r} of {architecture} have {count} classes, not {classes}")
-    return models.get_model(architecture, weights=published[weights])
+    try:
+        return models.get_model(architecture, weights=published[weights])
+    except Exception as error:  # network, cache and reader raise many kinds
+        if is_out_of_memory(error):
+            raise
+        cached = Path(hub.get_dir(), "checkpoints", Path(published[weights].url).name)
+        raise FileFault(
+            f"{cached}: weights {weights!r} of {architecture} {_state(cached)} ({error or type(error).__name__}); "
+            f"allowed: a connection to {published[weights].url}, that file there, or another one by the key `weights`"
+        ) from error
+
+
+def _state(cached: Path) -> str:
+    return "are damaged, delete them" if cached.exists() else "are not there and cannot be fetched"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from nndefense.core.errors import ConfigError, InputError
+from nndefense.models.batching import in_batches
 from nndefense.retrieval import WEIGHTINGS
 from nndefense.retrieval.weights import weight_columns
 
@@ -139,8 +140,11 @@ def vote_neighbors(
     block = max(1, block_bytes // (4 * ids.shape[1] * classes))
     parts: dict[Key, list[np.ndarray]] = {}
     fallbacks: dict[tuple[int, str], int] = {}
-    for start in range(0, max(len(ids), 1), block):
-        votes, counts = _block_votes(take, ids[start : start + block], neighbors, weightings, combinations)
+
+    def compute(part: slice) -> tuple[dict[Key, np.ndarray], dict[tuple[int, str], int]]:
+        return _block_votes(take, ids[part], neighbors, weightings, combinations)
+
+    for votes, counts in in_batches(compute, max(len(ids), 1), block, "queries"):
         for key, predictions in votes.items():
             parts.setdefault(key, []).append(predictions)
         for key, count in counts.items():

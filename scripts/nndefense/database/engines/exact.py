@@ -9,6 +9,7 @@ from typing import Any, Literal
 import faiss
 import numpy as np
 
+from nndefense.core import devices
 from nndefense.core.errors import ConfigError
 from nndefense.database.engines.base import Engine, Merged, Running, check_dimensions
 from nndefense.database.engines.grid import GRID, Cell
@@ -45,7 +46,9 @@ class Exact(Engine):
     @property
     def on_torch(self) -> bool:
         """Whether torch multiplies."""
-        return self.library == "torch" or (self.library is None and self.device != "cpu")
+        return self.library == "torch" or (
+            self.library is None and (self.device != "cpu" or devices.accelerated(self.device))
+        )
 
     @property
     def cell_type(self) -> type | None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from nndefense.core.arrays import read_array, read_sealed
 from nndefense.core.blocks import read_blocks
 from nndefense.core.errors import FileFault
-from nndefense.core.files import fault, read_array, read_seal, read_sealed
+from nndefense.core.seals import fault, read_seal
 from nndefense.database.engines.base import Engine
 from nndefense.database.engines.binary import Binary
 from nndefense.database.engines.exact import Exact
@@ -89,7 +90,7 @@ class Span:
 
 
 def search_span(
-    span: Span, queries: Sequence[np.ndarray], k: int, stops: Sequence[int], probes: int = 1
+    span: Span, queries: Sequence[np.ndarray], k: int, stops: Sequence[int], probes: int = 1, device: str = "cpu"
 ) -> dict[int, list[Neighbors]]:
     """The k nearest of every query among a span's rows up to each stop, as of `Engine.search_blocks`.
 
@@ -99,8 +100,10 @@ def search_span(
         k: places of the lists.
         stops: rows of the pool; of indexes, where shards end.
         probes: lists that an inverted file visits.
+        device: where codes are compared, as torch names it; bits always are on the CPU. On another one distances
+            differ in their last bits, and with them the order of neighbours that are as near.
     """
     if span.indexed:
-        return search_indexes(span.indexes(), queries, k, stops, probes)
-    engine: Engine = Binary() if span.bits else Exact()
+        return search_indexes(span.indexes(), queries, k, stops, probes, device)
+    engine: Engine = Binary() if span.bits else Exact(device=device)
     return engine.search_blocks(span.blocks(), queries, k, first=span.start, skipped=span.skipped(), stops=stops)

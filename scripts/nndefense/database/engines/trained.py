@@ -16,6 +16,7 @@ import numpy as np
 from nndefense.core.errors import InputError
 from nndefense.database.engines.base import Engine, Merged, Running
 from nndefense.database.engines.grid import GRID, Cell, cells
+from nndefense.database.engines.on_gpu import on_device
 from nndefense.database.index import index_from_bytes, index_to_bytes, search, train_index
 from nndefense.database.merge import Neighbors
 
@@ -84,6 +85,7 @@ def search_indexes(
     k: int,
     stops: Sequence[int],
     probes: int = 1,
+    device: str = "cpu",
 ) -> dict[int, list[Neighbors]]:
     """As `Engine.search_blocks`, from the indexes of shards, one at a time.
 
@@ -93,13 +95,16 @@ def search_indexes(
         k: places of the lists.
         stops: rows of the pool behind which the lists are wanted, where shards end.
         probes: lists of an inverted file that are visited.
+        device: where, as torch names it; a GPU takes those that FAISS has a form of there (`on_device`), whose
+            distances differ in their last bits.
 
     Raises:
         InputError: a stop where no shard ends.
     """
     lists = [Merged(partial(_nearest, one, k, probes), len(one), k) for one in queries]
     found = {}
-    for stop, shard in shards:
+    for stop, index in shards:
+        shard = on_device(index, k, probes, device) or index
         for one in lists:
             one.take(shard)
         if stop in stops:
@@ -110,6 +115,7 @@ def search_indexes(
 
 
 def _nearest(queries: np.ndarray, k: int, probes: int, index: faiss.Index) -> Neighbors:
+    # One on a GPU was told before, and is no inverted file to FAISS.
     return search(index, queries, k, nprobe=probes if faiss.try_extract_index_ivf(index) else None)
 
 
