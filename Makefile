@@ -7,38 +7,44 @@ BIN := $(VENV)/bin
 FAISS := $(if $(shell command -v nvidia-smi 2>/dev/null),gpu,cpu)
 # Without a GPU, jobs that could use one run side by side on the cores.
 GPUS ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,0)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Programs start by their module: a script in $(BIN) names its Python, in a way that not every folder's name survives.
+RUN := $(BIN)/python -m
+PIP := $(RUN) pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow test-cluster lint format docs verify clean
+.PHONY: demo test test-slow test-cluster test-gpu lint format docs verify clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.workflow
-	$(BIN)/snakemake results/fig5.pdf results/table1.md --configfile config/ablations/transfer_only.yaml --cores all \
+	$(RUN) snakemake results/fig5.pdf results/table1.md --configfile config/ablations/transfer_only.yaml --cores all \
 		--resources gpu=$(GPUS) --quiet rules
 	@echo && cat results/table1.md && echo && echo "figure: results/fig5.pdf"
 	@echo "These attackers do not know of the defence. Those who do, and the worst case (several times longer):"
 	@echo "  $(BIN)/snakemake results/worst_case.md --cores all --resources gpu=$(GPUS)"
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadscope -q --durations=20 -m "not slow"
+	$(RUN) pytest -n 2 --dist loadscope -q --durations=20 -m "not slow"
 
 test-slow: $(VENV)/.test
-	$(BIN)/python -m pytest -q --durations=20 -m slow
+	$(RUN) pytest -q --durations=20 -m slow
 
 # A Slurm of one node, which is started for it; says what is missing where it cannot. Slurm's plugin goes into $(VENV).
 test-cluster: $(VENV)/.cluster
-	$(BIN)/python -m pytest tests/cluster -q -rs --durations=10
+	$(RUN) pytest tests/cluster -q -rs --durations=10
+
+# Says what is missing where there is no GPU. Prints votes that change, and a table of throughput.
+test-gpu: $(VENV)/.test
+	$(RUN) pytest tests/gpu -q -rsP --show-capture=stdout --durations=10
 
 lint: $(VENV)/.test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow/Snakefile rules
-	$(BIN)/snakemake --lint
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) snakefmt --check Snakefile workflow/Snakefile rules
+	$(RUN) snakemake --lint
 
 format: $(VENV)/.test
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile workflow/Snakefile rules
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+	$(RUN) snakefmt Snakefile workflow/Snakefile rules
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -60,8 +66,8 @@ $(VENV)/.cluster: $(VENV)/.test
 	touch $@
 
 docs: $(VENV)/.workflow
-	$(BIN)/python -m nndefense.config --write
-	$(BIN)/python -m nndefense.report --write README.md
+	$(RUN) nndefense.config --write
+	$(RUN) nndefense.report --write README.md
 
 verify: $(VENV)/.workflow
 	$(BIN)/python scripts/verify.py results

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from nndefense.core.files import write_arrays, write_json
+from nndefense.core.arrays import write_arrays
+from nndefense.core.files import write_json
 from nndefense.dictionaries.clusters import Clusters
 from nndefense.dictionaries.stored_clusters import write_clusters
 

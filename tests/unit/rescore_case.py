@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from nndefense.cli import main
-from nndefense.core.files import read_arrays
+from nndefense.core.arrays import read_arrays
 from tests.unit.deployed_case import BATCH, KEPT, LAYERS, K, call, describe, extract_packs, make_system, retrieve
 
 WORST = "raw01/adaptive-knn/worst/eps-0.02,0.06"

@@ -13,8 +13,9 @@ from torch.nn import functional
 import draw_task
 import fit_embedding
 from nndefense.certificates.base import Gallery
+from nndefense.core.arrays import read_arrays
 from nndefense.core.command import Job
-from nndefense.core.files import read_arrays, read_json
+from nndefense.core.files import read_json
 from nndefense.images.description import list_set, open_options
 from nndefense.models.build import build_model
 from nndefense.models.checkpoint import save_checkpoint

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from nndefense.core.files import write_array, write_sealed
+from nndefense.core.arrays import write_array, write_sealed
 from nndefense.database.engines.stored import Span
 from nndefense.database.engines.trained import Trained
 from nndefense.database.index import index_to_bytes

@@ -19,8 +19,9 @@ from nndefense.certificates import CERTIFICATES
 from nndefense.certificates.vote import vote_radius
 from nndefense.cli import main
 from nndefense.commands.certify import COLUMNS
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.errors import ConfigError, InputError
-from nndefense.core.files import file_sha256, read_arrays, read_json, write_arrays, write_json
+from nndefense.core.files import file_sha256, read_json, write_json
 from nndefense.core.seeds import derive_seed
 from nndefense.evaluation.certifying import certify_images
 from nndefense.evaluation.guarded import Draws

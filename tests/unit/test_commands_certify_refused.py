@@ -6,8 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.errors import FileFault
-from nndefense.core.files import read_arrays, read_json, write_arrays, write_json
+from nndefense.core.files import read_json, write_json
 from nndefense.evaluation.guarded_system import read_guarded
 from tests.unit.certify_case import NAME, certify, make_retrieval
 
@@ -82,7 +83,7 @@ def test_damaged_descriptions(moved, pictures, capsys):
     write_json(path, {name: value for name, value in about.items() if name != "sigma"})
     assert "'sigma'" in refused(capsys, moved, pictures)
     path.write_text("[]")
-    with pytest.raises(FileFault, match="does not describe a smoothed retrieval"):
+    with pytest.raises(FileFault, match="was not written by this workflow"):
         read_guarded(path)
 
 

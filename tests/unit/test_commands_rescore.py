@@ -14,11 +14,12 @@ from PIL import Image
 
 from nndefense.axes.cells import System
 from nndefense.cli import main
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.errors import FileFault
-from nndefense.core.files import read_arrays, read_json, write_arrays, write_json
+from nndefense.core.files import read_json, write_json
 from nndefense.evaluation.rows import COLUMNS, read_rows
 from nndefense.evaluation.systems import bind_system, read_system
-from tests.unit.deployed_case import LAYERS, MEAN, SHARDS, STD, K, call, describe, store_files
+from tests.unit.deployed_case import LAYERS, MEAN, SHARDS, STD, K, call, describe, voting_files
 from tests.unit.rescore_case import (
     COUNT,
     CROPS,
@@ -162,7 +163,7 @@ def test_lists_of_several_pools_come_pool_by_pool(root, tmp_path):
             pools=["Web"] * len(sizes),
             sizes=[[size] for size in sizes],
             neighbors=places,
-            **store_files(root),
+            **voting_files(root),
             k=[K],
             weightings=["CBW-D"],
             combinations=["soft"],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nndefense.core.files import read_arrays, write_arrays
+from nndefense.core.arrays import read_arrays, write_arrays
 from tests.unit.rescore_case import COUNT, WORST, make_run, rescore, stored, submit
 
 

@@ -88,6 +88,25 @@ def test_a_memory_that_cannot_be_used_is_none(tmp_path, content):
     elsewhere.save()
 
 
+def test_a_memory_on_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
+    code, memory = tmp_path / "code.py", tmp_path / "memory" / "facts.json"
+    code.write_text("x = 1\n")
+    memory.parent.mkdir()
+    (memory.parent / "facts.4711").touch()  # of a process that was killed
+    full = Remembered(memory)
+    full.of(code)
+
+    def write(path, text):
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(Path, "write_text", write)
+        full.save()
+    assert list(memory.parent.iterdir()) == []
+    Remembered(memory).of(code)
+
+
 def test_comments_docstrings_and_formatting_are_no_code(tmp_path):
     one, other, edited = (tmp_path / name for name in ("a.py", "b.py", "c.py"))
     one.write_text('"""Does."""\n\n\ndef f(x):\n    """Adds one."""\n    # why\n    return x + 1\n')

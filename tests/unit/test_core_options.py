@@ -22,6 +22,7 @@ from nndefense.core.options import (
     read_options,
     read_summary,
 )
+from nndefense.core.sources import source_tree
 
 STEPS = 10
 
@@ -171,9 +172,7 @@ def test_summaries_are_the_first_paragraph():
 def test_declarations_that_cannot_be_read(tmp_path: Path, monkeypatch, source, message):
     monkeypatch.syspath_prepend(tmp_path)
     read_options.cache_clear()
-    from nndefense.core import options
-
-    options._tree.cache_clear()
+    source_tree.cache_clear()
     (tmp_path / "made_options.py").write_text(source)
     with pytest.raises(ConfigError, match=message):
         read_options("made_options:Wrong")

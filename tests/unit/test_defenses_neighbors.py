@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from nndefense.core.arrays import read_arrays
 from nndefense.core.errors import ConfigError, InputError
-from nndefense.core.files import read_arrays
 from nndefense.database.engines.held import Held
 from nndefense.database.index import build_index
 from nndefense.database.softmax_store import ShardRows, SoftmaxStore

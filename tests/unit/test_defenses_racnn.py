@@ -1,7 +1,5 @@
 """Retrieval-augmented networks: gradients, files, training, attack."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -11,6 +9,7 @@ from torch.nn import functional
 from nndefense.attacks.pgd import PGD
 from nndefense.axes.ball import RAW
 from nndefense.core.errors import ConfigError, FileFault, InputError
+from nndefense.core.files import write_json
 from nndefense.models.build import build_model, freeze
 from nndefense.models.checkpoint import open_checkpoint, save_checkpoint
 from nndefense.models.memory import exact_nearest
@@ -98,7 +97,7 @@ def test_saved_network_is_the_same_bit_for_bit(extractor, tmp_path, options):
     assert torch.equal(opened(images), model(images))
     assert read["options"]["neighbors"] == 4
     about["options"]["rows"] = ROWS - 1
-    (tmp_path / "model.json").write_text(json.dumps({**read, "options": about["options"]}))
+    write_json(tmp_path / "model.json", {**read, "options": about["options"]})
     with pytest.raises(FileFault, match="memory"):
         open_checkpoint(tmp_path / "model.json")
 

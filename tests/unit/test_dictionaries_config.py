@@ -51,7 +51,7 @@ RAW = {
 OF_SRD = "choice, distance, sparsity, iterations, tolerance, unrolled"
 PLACES = "low_pass, srd, srd_oracle, srd_robust, robust, crop_ensemble"
 MODELS = "small, other, robust, metric"
-NAME = "text of the form [A-Za-z0-9_]+"
+NAME = "text of the form [A-Za-z0-9_]{1,64}"
 
 
 def said(path, value):

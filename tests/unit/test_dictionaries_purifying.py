@@ -8,7 +8,8 @@ import torch
 
 import purify_images
 import tune_defense
-from nndefense.core.files import read_arrays, read_json, write_arrays, write_json
+from nndefense.core.arrays import read_arrays, write_arrays
+from nndefense.core.files import read_json, write_json
 from nndefense.core.registry import make
 from nndefense.core.seeds import derive_seed
 from nndefense.defenses import DEFENSES

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.errors import FileFault, InputError
-from nndefense.core.files import read_arrays, read_table, write_arrays
+from nndefense.core.tables import read_table
 from nndefense.dictionaries.clusters import central_members, find_clusters
 from nndefense.dictionaries.stored_clusters import members_of, read_clusters, write_clusters
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from nndefense.core.files import read_array, write_array, write_arrays
+from nndefense.core.arrays import read_array, write_array, write_arrays
 from nndefense.features.bits import pack_signs
 from nndefense.features.codes import LINE, stored_codes, with_copies
 from nndefense.features.pca import Moments, fit_pca

@@ -8,8 +8,8 @@ import yaml
 
 from nndefense.axes.queries import Pack
 from nndefense.config import load_config
+from nndefense.core.arrays import read_arrays, write_arrays
 from nndefense.core.errors import ConfigError, FileFault
-from nndefense.core.files import read_arrays, write_arrays
 from nndefense.flow.index_report import EXACT_SEARCH, measured_file, measured_indexes, measured_packs
 from nndefense.report.figures.fig_index import draw_indexes
 from nndefense.report.indexes import COLUMNS, TIMES, read_indexes, sentences, verdict
@@ -195,7 +195,7 @@ def test_attacks_in_other_boxes_leave_clean_images():
 
 
 def test_bits_have_no_report():
-    raw = changed(with_report({"factory": "SQ8"}), ("features",), {"layers": ["conv_4_1-RMAC"]})
+    raw = changed(with_report({"factory": "SQ8"}), ("features",), {"layers": ["conv_4_1-RMAC", "conv_4_1"]})
     with pytest.raises(ConfigError, match=r"index\.report: base\.features is compared by bits"):
         load_config(changed(raw, ("base", "features"), "conv_4_1-RMAC"))
 
@@ -210,7 +210,7 @@ def test_the_preset_compares_indexes():
     [
         ([{"factory": "SQ8"}, {"factory": "SQ8"}], "index.report: 'SQ8' stands there twice; allowed: each once"),
         ([{"factory": "IVF4,Flat"}, {"factory": "IVF4_Flat"}], "index.report: 'IVF4_Flat' stands there twice"),
-        ([{"factory": "SQ8", "probes": 2}], "index.report.0: probes are those of an inverted file, 'SQ8' has none"),
+        ([{"factory": "SQ8", "probes": 2}], "index.report.0.probes: probes are those of an inverted file, 'SQ8' has none"),
         ([{"factory": "IVF4,Flat", "probes": 0}], "index.report.0.probes: 0 is not allowed; allowed: an integer >= 1"),
         ([{"probes": 2}], "index.report.0: missing key 'factory'"),
         (["SQ8"], "index.report.0: 'SQ8' is not allowed"),

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from nndefense.certificates.base import Gallery
+from nndefense.core.arrays import write_array, write_arrays
 from nndefense.core.errors import FileFault, InputError
-from nndefense.core.files import write_array, write_arrays
 from nndefense.evaluation.certified import COLUMNS, Certificates, measure_certified
 from nndefense.evaluation.guarded import (
     RULES,

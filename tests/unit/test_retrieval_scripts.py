@@ -17,8 +17,9 @@ import measure_retrieval
 import smooth_gallery
 from nndefense.certificates import CERTIFICATES
 from nndefense.certificates.base import Gallery, nearest_label
+from nndefense.core.arrays import read_array, read_arrays, write_arrays
 from nndefense.core.errors import InputError
-from nndefense.core.files import file_sha256, read_array, read_arrays, read_json, write_arrays
+from nndefense.core.files import file_sha256, read_json
 from nndefense.evaluation.certified import COLUMNS
 from nndefense.evaluation.guarded import RULES, Draws, smoothed_answers
 from nndefense.evaluation.rows import AXES, read_rows

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nndefense.core.arrays import read_array, stream_array, write_array
 from nndefense.core.errors import FileFault, InputError
-from nndefense.core.files import read_array, stream_array, write_array
 from nndefense.core.progress import Progress, counted
 from nndefense.models.embedding import (
     Embedding,

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("Snakefile", "config.yaml", "config", "envs", "profiles", "report", "rules", "scripts")
+PARTS = ("Snakefile", "config.yaml", "config", "envs", "profiles", "report", "rules", "scripts", "workflow")
 TARGETS = ["results/fig5.pdf", "results/table1.md", "results/accuracy.csv"]
 RECIPE = {"images": "train", "epochs": 1, "threads": 1}
 TINY = {

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from nndefense.core.files import read_arrays
+from nndefense.core.arrays import read_arrays
 from nndefense.defenses.batches import answers_in_batches
 from nndefense.dictionaries.stored_clusters import read_clusters
 from nndefense.evaluation.accuracy import ACCURACY

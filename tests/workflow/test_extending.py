@@ -49,7 +49,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from nndefense.core.files import read_array
+from nndefense.core.arrays import read_array
 from nndefense.core.options import Share
 from nndefense.defenses.base import Purifier
 
@@ -80,7 +80,7 @@ MEAN_RULE = """rule average_images:
 MEAN_SCRIPT = '''"""Average the clean images."""
 
 from nndefense.core.command import parser, run
-from nndefense.core.files import read_arrays, write_array
+from nndefense.core.arrays import read_arrays, write_array
 
 
 def main(arguments, job):

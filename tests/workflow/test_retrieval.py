@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nndefense.core.files import read_arrays
+from nndefense.core.arrays import read_arrays
 from nndefense.evaluation.certified import COLUMNS
 from nndefense.evaluation.rows import AXES
 

@@ -70,9 +70,7 @@ def test_killed_runs_complete_with_the_same_bytes(finished: Project, tmp_path: P
     start_and_kill(project, "train_model", whole_run=False)
     assert not list((project.folder / "results").rglob("accuracy.csv"))
     start_and_kill(project, "make_attack_set", whole_run=True)
-    project.run("--unlock")
     start_and_kill(project, "search_span", whole_run=True)
-    project.run("--unlock")
     # As a reviewer types it, on a machine that may have fewer cores and no GPU; the number of jobs changes no byte.
     project.run(cores=8, gpus=4)
     assert project.would_run() == {}

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from nndefense.core.files import read_arrays
+from nndefense.core.arrays import read_arrays
 from nndefense.evaluation.worst import BREAKS, WORST_CASE
 
 from .conftest import Project

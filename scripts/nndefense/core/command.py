@@ -8,14 +8,20 @@ import traceback
 from collections.abc import Callable
 from typing import TextIO
 
-from nndefense.core.devices import claim_device
+from nndefense.core import whose
+from nndefense.core.devices import claim_device, exact_products
 from nndefense.core.errors import FileFault, NNDefenseError
+from nndefense.core.files import write_ledger
+from nndefense.core.job_log import JobLog, to_terminal
+from nndefense.core.memory import OutOfMemory, is_out_of_memory, shortage
+from nndefense.core.orphans import end_with_run
+from nndefense.core.text import visible_lines
 
 
 class Job:
     """One run of a script: where it logs and what it computes on."""
 
-    def __init__(self, log: TextIO, gpus: int, threads: int) -> None:
+    def __init__(self, log: JobLog | TextIO, gpus: int, threads: int) -> None:
         self.log = log
         self.threads = threads
         self.device = "cpu"
@@ -23,7 +29,7 @@ class Job:
 
     def say(self, message: str) -> None:
         """Write a line to the log."""
-        print(message, file=self.log, flush=True)
+        print(visible_lines(message), file=self.log, flush=True)
 
     def torch_device(self) -> str:
         """Claim a processor and set torch's threads; call it before the first use of torch. "cpu" or "cuda"."""
@@ -32,6 +38,8 @@ class Job:
 
         if self.device == "cuda" and not torch.cuda.is_available():
             self.device, sentence = "cpu", "computes on the CPU (this torch has no usable CUDA)"
+        if self.device == "cuda":
+            exact_products()
         torch.set_num_threads(self.threads)
         self.say(f"{sentence}, {self.threads} threads, torch {torch.__version__}")
         return self.device
@@ -46,6 +54,13 @@ def parser(description: str | None, *, torch: bool = False) -> argparse.Argument
     parsed.add_argument("--threads", type=int, default=os.cpu_count(), help="threads to compute with")
     if torch:
         parsed.add_argument("--gpus", type=int, default=1, help="0: compute on the CPU")
+    return parsed
+
+
+def computing_options(parsed: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Adds the options of how networks compute on a GPU (see `nndefense.models.computing`)."""
+    parsed.add_argument("--precision", choices=["exact", "tf32", "bf16"], default="exact", help="on a GPU")
+    parsed.add_argument("--compile", action="store_true", help="compile networks on a GPU")
     return parsed
 
 
@@ -85,25 +100,33 @@ def breaking_options(parsed: argparse.ArgumentParser) -> argparse.ArgumentParser
 
 def run(main: Callable[[argparse.Namespace, Job], None], arguments: argparse.Namespace) -> None:
     """Run `main`; known errors become one line and exit code 1, unknown ones a traceback in the log as well."""
-    log = sys.stderr
-    if arguments.log:
-        os.makedirs(os.path.dirname(arguments.log) or ".", exist_ok=True)
-        log = open(arguments.log, "w", encoding="utf-8")  # noqa: SIM115
+    end_with_run()
+    log = JobLog(arguments.log)
     start = time.monotonic()
+    whose.begin(os.environ.get(whose.VARIABLE))
     try:
         main(arguments, Job(log, getattr(arguments, "gpus", 0), arguments.threads))
-    except NNDefenseError as error:
-        _stop(f"error: {error}", log)
-    except OSError as error:
-        _stop(f"error: {FileFault(error)}", log)
-    except MemoryError:
-        _stop("error: out of memory; lower `batch` in the configuration", log)
-    except Exception:
-        _stop(traceback.format_exc(), log)
+        write_ledger()
+    except Exception as error:
+        _stop(_message(error), log)
     print(f"finished in {time.monotonic() - start:.1f} s", file=log, flush=True)
 
 
-def _stop(message: str, log: TextIO) -> None:
-    for stream in {log, sys.stderr}:
-        print(message, file=stream, flush=True)
+def _message(error: Exception) -> str:
+    """What is said of an error: one line where it is known."""
+    if is_out_of_memory(error) and not isinstance(error, OutOfMemory):
+        needed = "more memory is needed, or a lower `batch` in the configuration"
+        return f"error: {OutOfMemory(f'{shortage(error)}: {needed}')}"
+    if isinstance(error, NNDefenseError):
+        return f"error: {error}"
+    if isinstance(error, OSError):
+        return f"error: {FileFault(error)}"
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
+def _stop(message: str, log: JobLog) -> None:
+    text = visible_lines(message) + "\n"
+    if log.path is not None:
+        print(text, end="", file=log, flush=True)
+    to_terminal(text)
     sys.exit(1)

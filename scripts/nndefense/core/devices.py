@@ -4,13 +4,15 @@ Snakemake's `gpu` resource only counts; nothing assigns devices. Jobs on one mac
 which the system releases when a job ends, however it ends.
 """
 
+import contextlib
 import fcntl
 import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 _held: list[IO] = []
 
@@ -53,3 +55,34 @@ def claim_device(gpus: int) -> tuple[str, str]:
     name = names[os.getpid() % len(names)]
     os.environ["CUDA_VISIBLE_DEVICES"] = name
     return "cuda", f"shares GPU {name} (all {len(names)} are claimed)"
+
+
+def accelerated(device: Any) -> bool:
+    """Whether work on a device, as torch or its name, is arranged as a GPU wants it. Nothing else decides that."""
+    return str(device).partition(":")[0] == "cuda"
+
+
+@contextlib.contextmanager
+def products(precision: str | None) -> Iterator[None]:
+    """Products of a GPU inside are "ieee" (single precision) or "tf32"; None: as around."""
+    if precision is None:
+        yield
+        return
+    from torch.backends import cuda, cudnn
+
+    kinds = (cuda.matmul, cudnn.conv)
+    before = [one.fp32_precision for one in kinds]
+    try:
+        for one in kinds:
+            one.fp32_precision = precision
+        yield
+    finally:
+        for one, value in zip(kinds, before, strict=True):
+            one.fp32_precision = value
+
+
+def exact_products() -> None:
+    """From here on a GPU's products are in single precision; torch itself rounds those of convolutions."""
+    from torch.backends import cuda, cudnn
+
+    cuda.matmul.fp32_precision = cudnn.conv.fp32_precision = "ieee"

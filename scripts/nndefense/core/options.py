@@ -8,14 +8,13 @@ import ast
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from nndefense.core.errors import ConfigError
+from nndefense.core.sources import named, package_of, source_tree
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
@@ -118,16 +117,8 @@ def read_summary(target: str) -> str:
     return " ".join(text.partition("\n\n")[0].split())
 
 
-@cache
-def _tree(module: str) -> ast.Module:
-    found = find_spec(module)
-    if found is None or not found.origin:
-        raise ConfigError(f"registry: module {module!r} is not there")
-    return ast.parse(Path(found.origin).read_text(encoding="utf-8"))
-
-
 def _find(module: str, name: str) -> ast.ClassDef:
-    for node in _tree(module).body:
+    for node in source_tree(module).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return node
     raise ConfigError(f"registry: module {module!r} has no class {name!r}")
@@ -177,15 +168,21 @@ def _argument_options(module: str, arguments: ast.arguments) -> dict[str, tuple[
 
 
 def _place_of(module: str, name: str) -> tuple[str, str] | None:
-    """Module and name of a class that a module defines or imports from this library's style of imports."""
-    for node in _tree(module).body:
+    """Module and name of a class that a module defines, or imports by `from`: from this library, or its own package."""
+    for node in source_tree(module).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return module, name
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").startswith("nndefense"):
+        if isinstance(node, ast.ImportFrom) and (source := _followed(node, module)):
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
-                    return _place_of(node.module, alias.name)
+                    return _place_of(source, alias.name)
     return None
+
+
+def _followed(node: ast.ImportFrom, module: str) -> str | None:
+    """The module that an import of another module names, where that is of this library or of the same package."""
+    source = named(node, package_of(module)) if node.level else node.module or ""
+    return source if source.partition(".")[0] in ("nndefense", module.partition(".")[0]) else None
 
 
 def _value(module: str, node: ast.expr) -> Any:
@@ -199,7 +196,7 @@ def _value(module: str, node: ast.expr) -> Any:
 @cache
 def _constant(module: str, name: str) -> Any:
     """What a module calls `name`: a constant, or a class of options that another's option consists of."""
-    for node in _tree(module).body:
+    for node in source_tree(module).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             told = ast.get_docstring(node)
             return create_model(name, __config__=STRICT, __doc__=told, **_class_options(module, node))
@@ -207,6 +204,6 @@ def _constant(module: str, name: str) -> Any:
             return _value(module, node.value)
         if isinstance(node, ast.ImportFrom) and any((one.asname or one.name) == name for one in node.names):
             original = next(one.name for one in node.names if (one.asname or one.name) == name)
-            if (node.module or "").startswith("nndefense"):
-                return _constant(node.module, original)
+            if source := _followed(node, module):
+                return _constant(source, original)
     raise ConfigError(f"{module}: an option's declaration names {name!r}, which is no constant of the library")

@@ -39,9 +39,14 @@ class Entry:
 
 
 def load(target: str) -> Any:
-    """What "module:name" names, imported."""
+    """What "module:name" names, imported. ConfigError where that is of somebody else's package and cannot be."""
     module, _, name = target.partition(":")
-    return getattr(import_module(module), name)
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        if module.partition(".")[0] == __name__.partition(".")[0]:
+            raise
+        raise ConfigError(f"{target}: cannot be imported ({error})") from None
 
 
 def make(kind: str, registry: Mapping[str, Entry], name: str, options: Mapping[str, Any]) -> Any:
