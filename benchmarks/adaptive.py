@@ -18,7 +18,7 @@ from nndefense.attacks.feature_matching import FeatureMatching
 from nndefense.attacks.guide_samples import GuideSamples
 from nndefense.attacks.soft_retrieval import SoftRetrieval
 from nndefense.axes.ball import RAW
-from nndefense.core.files import read_arrays
+from nndefense.core.arrays import read_arrays
 from nndefense.defenses.deployed import open_deployed, read_deployed
 
 EPSILON = 1e-5

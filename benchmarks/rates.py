@@ -27,8 +27,8 @@ import torch
 from network_rates import network, others, seconds
 from PIL import Image
 
+from nndefense.core.arrays import stream_array, write_array
 from nndefense.core.blocks import read_blocks
-from nndefense.core.files import stream_array, write_array
 from nndefense.core.tables import TableReader
 from nndefense.database.engines.binary import Binary
 from nndefense.database.engines.exact import Exact

@@ -19,7 +19,7 @@ from ratios import report
 
 from nndefense.certificates import CERTIFICATES
 from nndefense.certificates.base import Gallery
-from nndefense.core.files import stream_array
+from nndefense.core.arrays import stream_array
 from nndefense.models.build import build_model, freeze
 from nndefense.models.embedding import Embedding
 from nndefense.models.smoothing import noisy_embeddings

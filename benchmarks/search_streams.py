@@ -22,8 +22,8 @@ from pathlib import Path
 import faiss
 import numpy as np
 
+from nndefense.core.arrays import read_array, read_sealed, stream_array, write_arrays, write_sealed
 from nndefense.core.blocks import read_blocks
-from nndefense.core.files import read_array, read_sealed, stream_array, write_arrays, write_sealed
 from nndefense.database.engines.exact import Exact
 from nndefense.database.index import build_index, index_from_bytes, index_to_bytes, search
 

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nndefense.core.files import check_seal, stream_array
+from nndefense.core.arrays import stream_array
+from nndefense.core.seals import check_seal
 from nndefense.database.row_checks import row_checks
 from nndefense.database.softmax_store import SoftmaxStore, to_half
 from nndefense.database.stored_softmax import open_stores

@@ -227,3 +227,8 @@ def test_values_of_enumerations_are_their_names():
     actions = {one.option_strings[0]: one for one in get_argument_parser()._actions if one.option_strings}
     assert option_of(actions["--conda-cleanup-pkgs"]).choices == {"tarballs", "cache"}
     assert option_of(actions["--deploy-sources"]).least == 2
+
+
+def test_config_yaml_of_the_workflow_is_none_of_the_folders_own(monkeypatch):
+    monkeypatch.chdir(WORKFLOW)
+    assert "--configfile" not in snakemake_words(["fig5"])

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import search_span as script
+from nndefense import cli
 from nndefense.attacks.base import value_and_gradient
 from nndefense.config import load_config
 from nndefense.core import command, devices
@@ -20,6 +21,7 @@ from nndefense.core.errors import ConfigError
 from nndefense.database.engines import on_gpu, stored
 from nndefense.database.engines.exact import Exact
 from nndefense.database.engines.stored import Span
+from nndefense.database.engines.trained import train
 from nndefense.database.lists import read_lists
 from nndefense.features.encode import Encoder
 from nndefense.features.extract import FeatureExtractor, extract_features, half_features
@@ -35,7 +37,7 @@ from nndefense.models.transfer import ahead
 from tests.unit import device_cases as cases
 from tests.unit.config_cases import SMALL
 from tests.unit.device_cases import WAYS, World
-from tests.unit.span_cases import ABOUT, drawn, write_shards
+from tests.unit.span_cases import ABOUT, drawn, write_indexes, write_shards
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +195,15 @@ def test_jobs_on_a_gpu_begin_with_exact_products(monkeypatch, products, gpu):
     assert [one.fp32_precision for one in products] == 2 * ["ieee" if gpu else "tf32"]
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_commands_on_a_gpu_compute_as_jobs_do(products, tmp_path, capsys, device):
+    for one in products:
+        one.fp32_precision = "tf32"
+    assert cli.main(["predict", "none.png", "--results", str(tmp_path), "--device", device]) == 1
+    assert "error: " in capsys.readouterr().err
+    assert [one.fp32_precision for one in products] == 2 * ["ieee" if device == "cuda" else "tf32"]
+
+
 @pytest.mark.parametrize("stop_early", [False, True])
 @pytest.mark.parametrize(
     ("architecture", "layers"),
@@ -340,6 +351,12 @@ def test_what_faiss_cannot_put_there_is_searched_on_the_cpu(with_gpus, monkeypat
     cases.check_inverted_file("cpu")
 
 
+def test_a_job_without_a_gpu_leaves_those_of_others_alone(with_gpus, monkeypatch):
+    monkeypatch.setattr(devices, "accelerated", lambda device: False)
+    cases.check_inverted_file("cpu")
+    assert with_gpus == []
+
+
 def test_a_faiss_without_gpus_searches_on_the_cpu(in_place):
     assert not on_gpu.has_gpus() or faiss.get_num_gpus()
     cases.check_inverted_file("cpu")
@@ -352,6 +369,16 @@ def test_codes_on_disk_are_compared_where_they_are_asked_to_be(tmp_path, monkeyp
     span = Span(*write_shards(tmp_path, drawn(200, 6), (), np.array([], dtype=np.int64)))
     stored.search_span(span, [drawn(4, 6)], 5, [200], device=device)
     assert asked == [device]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_indexes_on_disk_are_searched_where_they_are_asked_to_be(tmp_path, monkeypatch, with_gpus, device):
+    monkeypatch.setattr(devices, "accelerated", lambda device: device == "cuda")
+    trained = train(drawn(400, 6), "IVF4,Flat")
+    shards, rows = write_shards(tmp_path, drawn(200, 6), (90,), np.array([], dtype=np.int64))
+    span = Span(write_indexes(tmp_path, trained, shards, rows), rows)
+    stored.search_span(span, [drawn(4, 6)], 5, [200], 2, device)
+    assert with_gpus == ([(90, 2), (110, 2)] if device == "cuda" else [])
 
 
 @pytest.mark.parametrize(("gpus", "expected"), [(0, "cpu"), (1, "cuda")])

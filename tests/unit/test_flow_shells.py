@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from nndefense.core.sources import LIBRARY
 from nndefense.flow.shells import literal, shell_prefix
+from nndefense.flow.shipped import library_alone
 
 HOSTILE = "a b $(touch pwned) `touch pwned` 'x' \"y\" {z} {open %s %20 <results> ; touch pwned; \\ : \n * ä"
 snakemake_format = pytest.importorskip("snakemake.utils").format

@@ -33,6 +33,8 @@ def split(images: Tensor, low_pass: float, padding: int = PADDING) -> tuple[Tens
         raise ConfigError(f"low_pass is {low_pass}, padding {padding}; allowed: finite numbers >= 0")
     if images.ndim != 4 or not images.is_floating_point():
         raise InputError(f"split needs images (B, C, H, W) of floats, got {tuple(images.shape)} {images.dtype}")
+    if not len(images):  # of which older versions of PyTorch have no transform
+        return images, images
     height, width = images.shape[2:]
     rows, columns = (_mirrored(side, padding, images.device) for side in (height, width))
     padded = images.index_select(2, rows).index_select(3, columns)
