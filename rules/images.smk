@@ -8,30 +8,6 @@ Makes: images/{set}/manifest.parquet   source, label and tag of every row
        attacks/clean.npz               the test images, the query set that every attack starts from
 """
 
-from functools import cache
-
-from snakemake.logging import logger
-
-from nndefense.flow.listings import listing_news
-
-
-@cache
-def tell_listing_news(name):
-    """Warn, once, that an image set changed since it was listed."""
-    if news := listing_news(RESULTS, name, CONFIG.images[name].model_dump()):
-        logger.warning(news)
-
-
-def listing_job(wildcards):
-    """Parameters of list_images; asked for whenever a set is needed, they are where to look at those that are listed."""
-    tell_listing_news(wildcards.set)
-    return job(
-        "list_images",
-        *image_targets(CONFIG, wildcards.set),
-        image_set=CONFIG.images[wildcards.set].model_dump(),
-        name=wildcards.set,
-    )
-
 
 rule list_images:
     output:

@@ -16,6 +16,7 @@ import numpy as np
 from nndefense.axes.shards import parse_shard_name
 from nndefense.core.arrays import stream_array, write_array
 from nndefense.core.command import Job, computing_options, parser, run
+from nndefense.core.memory import give_back
 from nndefense.core.progress import Progress
 from nndefense.core.skipped import check_skipped
 from nndefense.database.copies import pixel_sums
@@ -73,9 +74,9 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     outputs = {layer_in_path(path): path for path in arguments.features}
     computing = Computing(arguments.precision, arguments.compile)
     model, about = open_checkpoint(arguments.model)
-    extractor = FeatureExtractor(
-        freeze(model), list(outputs), json.loads(arguments.pooled), stop_early=not arguments.store
-    )
+    model = freeze(model)
+    give_back()
+    extractor = FeatureExtractor(model, list(outputs), json.loads(arguments.pooled), stop_early=not arguments.store)
     start, stop = shard = parse_shard_name(arguments.shard)
     facts = {"pool": Path(arguments.images).stem, "start": start, "stop": stop, "model": about["weights_sha256"]}
     pixels = np.zeros(stop - start, dtype=np.uint64)

@@ -12,6 +12,7 @@ import numpy as np
 from nndefense.axes.queries import Pack
 from nndefense.core.arrays import read_arrays, write_array
 from nndefense.core.command import Job, computing_options, parser, run
+from nndefense.core.memory import give_back
 from nndefense.core.progress import Progress, blocks
 from nndefense.core.skipped import check_skipped
 from nndefense.database.softmax_store import to_stored
@@ -37,9 +38,9 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
 
     computing = Computing(arguments.precision, arguments.compile)
     model, about = open_checkpoint(arguments.model)
-    extractor = FeatureExtractor(
-        freeze(model), arguments.layers, json.loads(arguments.pooled), stop_early=not arguments.store
-    )
+    model = freeze(model)
+    give_back()
+    extractor = FeatureExtractor(model, arguments.layers, json.loads(arguments.pooled), stop_early=not arguments.store)
     each = len(arguments.layers)
     for number, (name, path) in enumerate(zip(arguments.names, arguments.images, strict=True)):
         check_network(about, path)
