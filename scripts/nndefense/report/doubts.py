@@ -40,7 +40,8 @@ def is_void(row: Row) -> bool:
 def rests_on_fewer(row: Row) -> bool:
     """Whether some answers rest on fewer neighbours than the row says."""
     # Written with six digits; another defence's neighbours are its own affair.
-    return row.get("defense") == NEIGHBORS and row.get("voters", row["neighbors"]) < row["neighbors"] - 1e-6
+    asked = row.get("neighbors", 0)
+    return row.get("defense") == NEIGHBORS and row.get("voters", asked) < asked - 1e-6
 
 
 def cell_marks(row: Row) -> str:
