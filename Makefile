@@ -4,7 +4,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-FAISS := $(if $(shell command -v nvidia-smi 2>/dev/null),gpu,cpu)
 # Without a GPU, jobs that could use one run side by side on the cores.
 GPUS ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,0)
 # Programs start by their module: a script in $(BIN) names its Python, in a way that not every folder's name survives.
@@ -54,15 +53,15 @@ $(VENV)/.python:
 
 $(VENV)/.workflow: $(VENV)/.python pyproject.toml requirements.lock
 	@echo "installing (several GB, a few minutes) ..."
-	$(PIP) --constraint requirements.lock --editable '.[workflow,$(FAISS)]'
+	$(PIP) --constraint requirements.lock --editable '.[workflow]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/.workflow
-	$(PIP) --constraint requirements.lock --editable '.[workflow,$(FAISS),test]'
+	$(PIP) --constraint requirements.lock --editable '.[workflow,test]'
 	touch $@
 
 $(VENV)/.cluster: $(VENV)/.test
-	$(PIP) --constraint requirements.lock --editable '.[workflow,$(FAISS),test,cluster]'
+	$(PIP) --constraint requirements.lock --editable '.[workflow,test,cluster]'
 	touch $@
 
 docs: $(VENV)/.workflow

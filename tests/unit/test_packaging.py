@@ -43,9 +43,7 @@ def test_conda_environments_have_every_dependency_in_the_version_of_the_lock(env
     assert found[faiss] == expected["faiss-cpu"]
 
 
-@pytest.mark.parametrize(
-    "extra", ["", "workflow", "cpu", "gpu", "efficientnet", "webdataset", "reports", "attacks", "test"]
-)
+@pytest.mark.parametrize("extra", ["", "workflow", "efficientnet", "webdataset", "reports", "attacks", "test"])
 def test_the_lock_has_a_version_of_every_range(extra):
     exact, wanted = locked(), ranges(EXTRAS[extra] if extra else PROJECT["dependencies"])
     for name, allowed in wanted.items():
@@ -62,7 +60,7 @@ def test_ranges_have_both_ends():
 
 
 def test_extras_that_were_there_are_there():
-    assert {"cpu", "gpu", "efficientnet", "webdataset", "workflow", "cluster", "kubernetes", "test"} <= set(EXTRAS)
+    assert {"efficientnet", "webdataset", "workflow", "cluster", "kubernetes", "test"} <= set(EXTRAS)
     assert {"slurm", "encoders", "attacks", "reports"} <= set(EXTRAS)
     for lines in EXTRAS.values():
         for one in map(Requirement, lines):

@@ -99,7 +99,7 @@ def read_deployed(place: str | Path) -> Deployed:
     path = path / FILE if path.is_dir() else path
     values = read_json(path)
     names = {field.name for field in fields(Deployed)}
-    if not isinstance(values, dict) or values.pop("format", None) != FORMAT or set(values) != names:
+    if values.pop("format", None) != FORMAT or set(values) != names:
         raise fault(path, "does not describe a deployed defence, or is of another version")
     for name in PATHS:
         values[name] = _each(values[name], lambda one: str(path.parent / one))

@@ -103,7 +103,7 @@ def read_system(path: str | Path) -> DefendedSystem:
     """
     values = read_json(path)
     names = {field.name for field in fields(DefendedSystem)}
-    if not isinstance(values, dict) or values.pop("format", None) != FORMAT or set(values) != names:
+    if values.pop("format", None) != FORMAT or set(values) != names:
         raise fault(path, "does not describe a defended system, or is of another version")
     if set(values["columns"]) != set(System._fields):
         raise fault(path, f"has columns {', '.join(values['columns'])}, expected {', '.join(System._fields)}")
