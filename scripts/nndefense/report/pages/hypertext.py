@@ -1,6 +1,7 @@
 """The Markdown of this project's tables as HTML: headings, paragraphs, lists, tables, bold, italic and code."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -34,20 +35,42 @@ def kind_of(line: str) -> str:
     return "paragraph" if line.strip() else "nothing"
 
 
-def html_of(markdown: str, *, below: int = 0) -> str:
-    """Markdown as HTML; headings become `below` levels lower."""
+def html_of(markdown: str, *, below: int = 0, label: str = "Table") -> str:
+    """Markdown as HTML.
+
+    Args:
+        markdown: of this project's tables and comparisons.
+        below: by how many levels headings become lower.
+        label: what a table without a heading above it is called by screen readers; others add their heading.
+    """
     blocks: list[str] = []
+    heading, names = "", Counter[str]()
     for kind, group in groupby(markdown.splitlines(), key=kind_of):
         lines = list(group)
         if kind == "heading":
             blocks += [_heading(line, below) for line in lines]
+            heading = bare(lines[-1].partition(" ")[2])
         elif kind == "table":
-            blocks.append(_table([_cells(line) for line in lines]))
+            name = ": ".join(filter(None, (html(label), heading)))
+            names[name] += 1
+            # Regions of one page need names of their own.
+            number = f" ({names[name]})" if names[name] > 1 else ""
+            blocks.append(wide(_table([_cells(line) for line in lines]), f"{name}{number}"))
         elif kind == "list":
             blocks.append(f"<ul>{''.join(f'<li>{inline(line[2:])}</li>' for line in lines)}</ul>")
         elif kind == "paragraph":
             blocks.append(f"<p>{inline(' '.join(lines))}</p>")
     return "\n".join(blocks)
+
+
+def bare(text: str) -> str:
+    """One line of Markdown without its marks, as HTML."""
+    return re.sub(r"<[^>]*>", "", inline(text))
+
+
+def wide(content: str, name: str) -> str:
+    """Content that scrolls sideways where it is wider than the page, also by keys; content, name: HTML."""
+    return f'<div class="wide" role="region" tabindex="0" aria-label="{name}">{content}</div>'
 
 
 def without_title(markdown: str) -> str:
@@ -70,11 +93,12 @@ def _cells(line: str) -> list[str]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    return f'<div class="wide"><table>{"".join(_table_rows(rows))}</table></div>'
+    return f"<table>{''.join(_table_rows(rows))}</table>"
 
 
 def _table_rows(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    heads = "".join(f"<th scope='col'>{inline(cell)}</th>" for cell in rows[0])
+    # A corner without words is no heading.
+    heads = "".join(f"<th scope='col'>{inline(cell)}</th>" if cell else "<td></td>" for cell in rows[0])
     yield f"<thead><tr>{heads}</tr></thead><tbody>"
     # The second line only says which cells there are.
     for cells in rows[2:]:

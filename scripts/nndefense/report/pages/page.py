@@ -1,53 +1,66 @@
 """Pages of HTML that stand for themselves: a table, the claims, or every figure and table with its caption."""
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nndefense.report.markup import html
 from nndefense.report.pages.captions import LEGEND, Caption, Finding, by_claim, seen
+from nndefense.report.pages.hypertext import html_of, without_title
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #5b6169; --paper: #fff; --sheet: #f5f6f7; --line: #dcdfe3;
-  --link: #0b57b5; --yes: #17693b; --no: #a8261c; --maybe: #7a5400; }
+  --shade: #0003; --link: #0b57b5; --yes: #17693b; --no: #a8261c; --maybe: #7a5400; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e6e9; --soft: #a4abb4; --paper: #16181b; --sheet: #202327;
-  --line: #383d44; --link: #86b7f7; --yes: #7fd6a2; --no: #f59a90; --maybe: #e6c06a; } }
+  --line: #383d44; --shade: #fff4; --link: #86b7f7; --yes: #7fd6a2; --no: #f59a90; --maybe: #e6c06a; } }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.55;
+body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.55; overflow-wrap: break-word;
   font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
 a { color: var(--link); }
-a:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
-main { max-width: 76rem; margin: 0 auto; padding: 1.5rem 1.25rem 5rem; }
+:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; border-radius: 3px; }
+main { min-width: 0; max-width: 76rem; margin: 0 auto; padding: 1.5rem 1.25rem 5rem; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0.4rem 0 1rem; }
 h2 { font-size: 1.25rem; margin: 3.2rem 0 0.4rem; }
 h3 { font-size: 1.05rem; margin: 1.6rem 0 0.3rem; }
 p, li, dl { max-width: 70ch; }
 .soft { color: var(--soft); font-size: 0.93rem; }
-nav { background: var(--paper); border-bottom: 1px solid var(--line); }
-@media (min-width: 60rem) { nav { position: sticky; top: 0; z-index: 1; } section { scroll-margin-top: 5rem; } }
-nav ul { display: flex; flex-wrap: wrap; gap: 0.1rem 0.9rem; list-style: none; margin: 0 auto; max-width: 76rem;
-  padding: 0.55rem 1.25rem; font-size: 0.9rem; }
-nav li { max-width: none; }
+nav { border-bottom: 1px solid var(--line); }
+nav ul { display: flex; flex-wrap: wrap; gap: 0.1rem 0.9rem; list-style: none; margin: 0; padding: 0.7rem 1.25rem;
+  font-size: 0.9rem; }
+nav li { min-width: 0; }
+nav a { display: inline-block; padding: 0.15rem 0; }
+@media (min-width: 60rem) {
+  .beside { display: grid; grid-template-columns: 13rem minmax(0, 1fr); }
+  .beside nav { position: sticky; top: 0; max-height: 100vh; overflow-y: auto; align-self: start; border: 0; }
+  .beside nav ul { display: block; padding: 1.5rem 0.5rem 1.5rem 1.25rem; }
+  .beside main { margin: 0; }
+}
 section { border-top: 1px solid var(--line); margin-top: 2.6rem; }
 section h2 { margin-top: 1.4rem; }
 figure { margin: 1rem 0; }
 figure img { display: block; max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
   border-radius: 6px; padding: 0.6rem; }
-.wide { overflow-x: auto; margin: 1rem 0; border: 1px solid var(--line); border-radius: 6px; }
+/* A shade at the sides where more is to be seen: what scrolls along covers it at either end. */
+.wide { overflow-x: auto; margin: 1rem 0; border: 1px solid var(--line); border-radius: 6px; background:
+  linear-gradient(to right, var(--paper) 40%, transparent) left / 2.5rem 100% no-repeat local,
+  linear-gradient(to left, var(--paper) 40%, transparent) right / 2.5rem 100% no-repeat local,
+  linear-gradient(to right, var(--shade), transparent) left / 1rem 100% no-repeat scroll,
+  linear-gradient(to left, var(--shade), transparent) right / 1rem 100% no-repeat scroll; }
 table { border-collapse: collapse; font-size: 0.87rem; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: 0.4rem 0.65rem; border-bottom: 1px solid var(--line); }
 td:first-child { min-width: 9rem; }
-th { background: var(--sheet); }
-tr:last-child td { border-bottom: 0; }
+thead { background: var(--sheet); }
+tbody tr:last-child td { border-bottom: 0; }
 code { font-size: 0.92em; background: var(--sheet); padding: 0.05em 0.3em; border-radius: 3px; }
 .claim { border-left: 3px solid var(--line); padding: 0.1rem 0 0.1rem 0.9rem; margin: 0.9rem 0; max-width: 72ch; }
 .claim p { margin: 0.2rem 0; }
 .verdict { font-weight: 650; }
 .supported { color: var(--yes); } .contradicted { color: var(--no); } .inconclusive { color: var(--maybe); }
 .tested { color: var(--soft); }
-.files a { margin-right: 1rem; }
+.files a { display: inline-block; padding: 0.15rem 0; margin-right: 1rem; }
 details { margin: 0.8rem 0; } summary { cursor: pointer; }
-@media print { nav { display: none; } section { break-inside: avoid; } }
+@media print { nav { display: none; } .beside { display: block; } section { break-inside: avoid; } }
 """
 MARKS = {"supported": "✓", "contradicted": "✗", "inconclusive": "~", "not tested": "–"}
 MIME = {"png": "image/png", "csv": "text/csv", "pdf": "application/pdf"}
@@ -74,14 +87,21 @@ def image(caption: Caption, name: str, content: bytes) -> str:
     return f'<img src="{data_uri(name, content)}" alt="{html(text)}">'
 
 
+def table(caption: Caption, markdown: str) -> str:
+    """A table, or several, without the title that the page gives them; markdown: of the table's file."""
+    return html_of(without_title(markdown), below=1, label=caption.heading)
+
+
 def document(title: str, body: str, navigation: Sequence[tuple[str, str]] = ()) -> str:
     """A whole page; navigation: (id, name) of its sections."""
     links = "".join(f'<li><a href="#{html(anchor)}">{html(name)}</a></li>' for anchor, name in navigation)
     bar = f'<nav aria-label="Sections"><ul>{links}</ul></nav>' if links else ""
+    beside = ' class="beside"' if links else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{bar}\n<main>\n{body}\n</main>\n"
+        f'<title>{html(title)}</title>\n<link rel="icon" href="data:,">\n<style>{STYLE}</style>\n</head>\n'
+        f"<body{beside}>\n{bar}\n<main>\n{body}\n</main>\n"
         "</body>\n</html>\n"
     )
 
@@ -89,7 +109,8 @@ def document(title: str, body: str, navigation: Sequence[tuple[str, str]] = ()) 
 def single(entry: Entry) -> str:
     """A page of one table with its caption and what this run's data are."""
     caption = entry.caption
-    body = f"<h1>{html(f'{caption.heading}. {caption.title}')}</h1>\n{_body(entry)}\n{_differences(caption)}"
+    heading = f"<h1>{html(f'{caption.heading}. {caption.title}')}</h1>"
+    body = f"{heading}\n{_raised(_body(entry))}\n{_differences(caption)}"
     return document(f"{caption.heading}. {caption.title}", body)
 
 
@@ -123,6 +144,11 @@ def _body(entry: Entry) -> str:
         f"<figure>{entry.content}<figcaption><p>{html(caption.shows)}</p>{paper}</figcaption></figure>{files}"
         f"<h3>What the paper claims, and what was seen here</h3><p>{html(caption.summary)}</p>{claims}"
     )
+
+
+def _raised(body: str) -> str:
+    """A section whose own heading is that of the page: the others stand a level higher."""
+    return re.sub(r"(</?h)([3-6])>", lambda found: f"{found[1]}{int(found[2]) - 1}>", body)
 
 
 def _claim(one: Finding, group: Sequence[Finding]) -> str:
