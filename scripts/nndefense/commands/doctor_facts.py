@@ -186,9 +186,9 @@ def required_packages(config: Config) -> dict[str, Version]:
     except metadata.PackageNotFoundError:
         declared = []
     for line in declared:
-        extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", line)
+        only = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", line)
         name = re.match(r"[\w.-]+", line)
-        if name and name[0].lower() not in (*FAISS, PACKAGE) and (extra is None or extra[1] in extras):
+        if name and name[0].lower() not in (*FAISS, PACKAGE) and (only is None or only[1] in extras):
             found[name[0]] = max(found.get(name[0], ()), least_version(line))
     return found
 

@@ -126,10 +126,10 @@ def find_parts(images: Path, named: dict[str, str | None]) -> dict[str, Part]:
     there = ", ".join(one.name for one in list(inner.values())[:10]) or "no folders"
     for needed in (("test",), ("train", "database")):
         if not any(name in places for name in needed):
-            words = ", ".join(word for name in needed for word in PARTS[name])
+            allowed = ", ".join(word for name in needed for word in PARTS[name])
             options = " or ".join(f"--{name} DIR" for name in needed)
             raise InputError(
-                f"{images}: has no images for {' or '.join(needed)}, but {there}; allowed: {words}, or {options}"
+                f"{images}: has no images for {' or '.join(needed)}, but {there}; allowed: {allowed}, or {options}"
             )
     parts = {name: look_at(place) for name, place in places.items()}
     for name in ("test", "train"):

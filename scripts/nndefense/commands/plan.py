@@ -18,6 +18,7 @@ from nndefense.config import Config, load_config
 from nndefense.core.errors import InputError
 from nndefense.core.text import visible
 from nndefense.flow.costs import HOURS, Stage, as_numbers, together
+from nndefense.flow.encoders import encoders
 from nndefense.flow.estimate import Facts
 from nndefense.flow.plan import Plan, make_plan
 from nndefense.flow.plan_others import asked_models
@@ -89,8 +90,9 @@ def known_facts(config: Config) -> Facts:
     """What is known of an experiment's images and networks."""
     rows, sides = known_sets(config, Path("results", config.run))
     queries, pools = sides.get(config.queries.images), config.pools.values()
-    wanted = [(config.target, sides.get(name)) for pool in pools for name in pool.images]
-    wanted += [(model, queries) for model in (config.target, config.surrogate) if model]
+    passing = [config.target, *encoders(config)]
+    wanted = [(model, sides.get(name)) for model in passing for pool in pools for name in pool.images]
+    wanted += [(model, queries) for model in (*passing, config.surrogate) if model]
     wanted += [(attacked_model(config, pack.threat), queries) for pack in made_packs(config)]
     for name in asked_models(config):
         if recipe := config.models[name].train:

@@ -11,6 +11,7 @@ from nndefense.config.files import check_files
 from nndefense.config.images import told_images
 from nndefense.core.errors import ConfigError
 from nndefense.core.files import read_json
+from nndefense.flow.encoders import encoders, pass_encoder, passes_of
 from nndefense.flow.estimate import Network
 from nndefense.flow.shipped import BASE, workflow_folder
 
@@ -91,7 +92,8 @@ def known_sets(config: Config, results: Path) -> tuple[dict[str, int], dict[str,
         config: of the experiment.
         results: its folder of results; what images/SET/set.json tells counts where it was listed by the same options.
     """
-    rows, sides = {}, {}
+    rows: dict[str, int] = {}
+    sides: dict[str, int] = {}
     for name, section in config.images.items():
         count, side = told_images(section)
         listed = results / "images" / name / "set.json"
@@ -121,7 +123,7 @@ def known_networks(
     found = {}
     for model, side in dict.fromkeys(wanted):
         if side and config.models[model].architecture != "racnn":
-            found[model, side] = _network(config, model, side, layers=model == target)
+            found[model, side] = _network(config, model, side, layers=model == target or model in encoders(config))
     return found
 
 
@@ -132,22 +134,28 @@ def _network(config: Config, model: str, side: int, *, layers: bool) -> Network:
     from nndefense.models.standardize import Standardized
 
     section = config.models[model]
+    classes = config.classes if section.classes is None else section.classes
     with torch.device("meta"):
-        net = keep_pre_relu_values(build_network(section.architecture, config.classes)).eval()
-    network = Standardized(net, section.mean, section.std, section.architecture, config.classes).to("meta").eval()
-    pooled, passes, dimensions = config.features.pooled, [], {}
+        net = keep_pre_relu_values(build_network(section.architecture, classes)).eval()
+    network = (
+        Standardized(net, section.mean, section.std, section.architecture, classes, section.resize).to("meta").eval()
+    )
+    pooled, passes = config.features.pooled, {}
+    dimensions: dict[str, int] = {}
     whole, _, largest, every = _forward(network, [], {}, side)
     maps = 0
-    for number, names in enumerate(config.features.passes if layers else []):
+    for number, names in enumerate(passes_of(config) if layers else []):
+        if pass_encoder(config, number) != model:
+            continue
         flop, sizes, *_ = _forward(network, names, pooled, side, stop_early=number > 0)
-        passes.append(flop)
+        passes[number] = flop
         dimensions |= {name: width for name, (width, _) in sizes.items()}
         maps = max(maps, sum(held for _, held in sizes.values()))
     # A block's input, what its layers make of it, the shortcut and their sum stand side by side.
     held = maps + 5 * largest
     weights = FLOAT * sum(one.numel() for one in net.state_dict().values())
     name = f"{section.architecture}/{side}"
-    return Network(name, whole, tuple(passes), dimensions, held, every + 5 * largest, weights)
+    return Network(name, whole, passes, dimensions, held, every + 5 * largest, weights)
 
 
 def _forward(

@@ -116,7 +116,7 @@ def answer(network: "DefendedNetwork", paths: list[Path], count: int) -> Iterato
     from nndefense.images.decode import read_files
     from nndefense.models.predict import to_tensor
 
-    about = network.deployed
+    about: Any = network.deployed
     for block in blocks(len(paths), BATCH):
         names = paths[block]
         batch = read_files(names, about.size, about.resize, about.crop)

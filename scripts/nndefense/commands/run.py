@@ -23,6 +23,7 @@ from nndefense.commands.line import CONFIG, CONFIG_FILES, Given, Line, Option, j
 from nndefense.commands.plan_facts import configuration_files, read_configuration
 from nndefense.config import Config, load_config
 from nndefense.core.errors import ConfigError, InputError
+from nndefense.core.text import visible
 from nndefense.flow.shipped import MAIN, workflow_folder
 
 # Whoever names one of these says how many jobs run at once, and where.
@@ -31,6 +32,14 @@ LIMITS = "--resources"
 MAIN_FILE = {"figure": "pdf", "table": "md"}
 # Of results that have a short name: files at the top of a run.
 ENDINGS = (".csv", ".html", ".json", ".md", ".parquet", ".pdf", ".png", ".tex")
+# Those with which Snakemake makes nothing.
+LOOKING = (
+    "--archive", "--cleanup-metadata", "--cleanup-shadow", "--conda-cleanup-envs", "--conda-create-envs-only",
+    "--containerize", "--d3dag", "--dag", "--delete-all-output", "--delete-temp-output", "--detailed-summary",
+    "--dry-run", "--export-cwl", "--filegraph", "--lint", "--list-changes", "--list-conda-envs", "--list-input-changes",
+    "--list-params-changes", "--list-rules", "--list-target-rules", "--list-untracked", "--print-compilation",
+    "--report", "--rulegraph", "--summary", "--touch", "--unlock", "--version",
+)  # fmt: skip
 # Options whose values are targets.
 NAMING_TARGETS = ("--forcerun", "--prioritize", "--until", "--omit-from")
 
@@ -45,13 +54,23 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"usage: nndefense run [TARGET or OPTION of snakemake ...]\n\n{__doc__}")
         return 0
     # Modules are those of the environment, whatever lies in the folder.
-    command = [sys.executable, "-P", "-m", "snakemake", *snakemake_words(arguments.line)]
+    line, config = understood(arguments.line)
+    command = [sys.executable, "-P", "-m", "snakemake", *joined(line)]
+    if config is not None:
+        begin_with_base(config, line)
     sys.stdout.flush()
     return os.execv(sys.executable, command)
 
 
 def snakemake_words(words: Sequence[str]) -> list[str]:
-    """Snakemake's arguments for those of this command.
+    """Snakemake's arguments for those of this command. Raises what `understood` does."""
+    return joined(understood(words)[0])
+
+
+def understood(words: Sequence[str]) -> tuple[Line, Config | None]:
+    """The line that Snakemake is given for the arguments of this command, and the configuration.
+
+    The configuration is None with a Snakefile of the user's own, whose affair it is.
 
     Raises:
         InputError: an option or a target that there is not.
@@ -59,7 +78,7 @@ def snakemake_words(words: Sequence[str]) -> list[str]:
     """
     options = installed_options()
     line = split(words, options, is_short)
-    own_workflow = line.has("--snakefile")
+    own_workflow, config = line.has("--snakefile"), None
     files = given_files(line)
     if not own_workflow:
         files = configuration_files(files)
@@ -72,7 +91,24 @@ def snakemake_words(words: Sequence[str]) -> list[str]:
     added |= {CONFIG_FILES: list(map(str, files))} if files else {}
     line.given = gathered(line) + [Given(named(options, name), values) for name, values in added.items()]
     add_defaults(line, options)
-    return joined(line)
+    return line, config
+
+
+def begin_with_base(config: Config, line: Line) -> None:
+    """Give a run that is not there yet the files of its `base_run`, and say so; nothing where nothing will be made.
+
+    Raises:
+        InputError: there is no such base, or a run works there now.
+    """
+    from nndefense.commands.fork import fork, root_of
+
+    folder, own = Path(*line.values("--directory")[-1:]), root_of(config.run)
+    if config.base_run is None or os.path.lexists(folder / own):
+        return
+    if not line.has(*LOOKING):
+        print(visible(f"base_run: {fork(config.base_run, config.run, folder)}"))
+    elif line.has("--dry-run"):
+        print(f"base_run: {own} is not there yet; it will begin with the files of {root_of(config.base_run)}")
 
 
 def installed_options() -> list[Option]:
