@@ -17,7 +17,8 @@ import torch
 from ratios import report
 
 from nndefense.features.extract import FeatureExtractor
-from nndefense.features.layers import default_layers, parse_layer
+from nndefense.features.layers import default_layers
+from nndefense.features.names import parse_layer
 from nndefense.features.pca import Moments, fit_pca
 from nndefense.features.pooling import pool_features, pool_side
 from nndefense.models.build import build_model, freeze
@@ -60,7 +61,7 @@ def _extraction(model: Standardized, images: torch.Tensor) -> dict[str, Callable
 def _torchvision(model: Standardized, images: torch.Tensor, layers: list[str]) -> Callable[[], object]:
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    stages = [parse_layer(layer) for layer in layers]
+    stages = [parse_layer(layer).block for layer in layers]
     nodes = {f"layer{stage - 1}.{block - 1}.add": layer for layer, (stage, block) in zip(layers, stages, strict=True)}
     head = "linear" if hasattr(model.net, "linear") else "fc"
     extractor = create_feature_extractor(model.net, return_nodes=nodes | {head: "logits"})
@@ -68,7 +69,7 @@ def _torchvision(model: Standardized, images: torch.Tensor, layers: list[str]) -
     def run() -> object:
         values = extractor((images.contiguous(memory_format=torch.channels_last) - model.mean) / model.std)
         logits = values.pop("logits")
-        pooled = {layer: pool_features(values[layer], pool_side(parse_layer(layer)[0])) for layer in layers}
+        pooled = {layer: pool_features(values[layer], pool_side(parse_layer(layer).block[0])) for layer in layers}
         return pooled, torch.softmax(logits, 1)
 
     return run

@@ -68,7 +68,7 @@ rule gather_knowledge:
         softmax=knowledge_files("softmax/{model}/{pool}/{shard}.npy"),
         weights=knowledge_files("softmax/{model}/{pool}/{shard}.weights.npy"),
         checks=knowledge_files("softmax/{model}/{pool}/{shard}.checks.npy"),
-        codes=knowledge_files("codes/{model}/{layer}/{pool}/{shard}.npy"),
+        codes=knowledge_files("codes/{place}/{pool}/{shard}.npy"),
     output:
         ensure("<results>/attacks/knowledge/{database}.npz", non_empty=True),
     log:

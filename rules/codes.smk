@@ -33,7 +33,7 @@ rule fit_pca:
         "python {params.job} --features {input.features:q} --skipped {input.skipped:q} --output {output:q} --log {log:q}"
 
 
-for number, pool, layers in POOL_PASSES:
+for number, pool, layers in [one for one in POOL_PASSES if one[2]]:
 
     rule:
         name:
@@ -48,6 +48,7 @@ for number, pool, layers in POOL_PASSES:
         benchmark:
             f"<benchmarks>/encode_features{pass_word(number)}/{{model}}/{pool}/{{shard}}.tsv"
         wildcard_constraints:
+            model=pass_encoder(CONFIG, number),
             shard=one_of(KEPT_SHARDS),
         conda:
             ENVIRONMENT

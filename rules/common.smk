@@ -36,6 +36,7 @@ from nndefense.flow.databases import (
     span_names,
     stops_within,
 )
+from nndefense.flow.encoders import encoder_of, layer_place, pass_encoder, passes_of, searched_layers
 from nndefense.flow.models import (
     architecture_targets,
     computing_values,
@@ -69,7 +70,7 @@ TARGET = CONFIG.target
 RESULTS = f"results/{CONFIG.run}" if CONFIG.run else "results"
 # Snakemake takes braces in the path, those of a checkout's folder too, for wildcards.
 ENVIRONMENT = literal(BASE.resolve() / "envs" / f"{CONFIG.environment}.yaml")
-PASSES = CONFIG.features.passes
+PASSES = passes_of(CONFIG)
 SEARCHED, ANSWERED = searched_batches(CONFIG), answered_batches(CONFIG)
 KEPT_SHARDS, CODED_SHARDS = kept_shards(CONFIG)
 POOL_PASSES = pool_passes(CONFIG)

@@ -9,7 +9,7 @@ rule leave_out_copies:
     input:
         **near_inputs(),
         skipped="<results>/skipped/{model}/{layer}/{pool}/{shard}.npy",
-        pixels="<results>/softmax/{model}/{pool}/{shard}.pixels.npy",
+        pixels=f"<results>/softmax/{TARGET}/{{pool}}/{{shard}}.pixels.npy",
         clean="<results>/attacks/clean.npz",
     output:
         "<results>/left_out/{model}/{layer}/{pool}/{shard}.npy",

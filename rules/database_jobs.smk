@@ -9,7 +9,7 @@ SEARCH_WORDS = " --gpus {resources.gpu}" if SEARCH_GPU else ""
 
 def pass_word(number):
     """What the names of a pass's rules end in: nothing for the first one."""
-    return f"_{PASSES[number][0].replace('-', '_')}" if number else ""
+    return "_" + re.sub(r"\W", "_", PASSES[number][0]) if number else ""
 
 
 def store_files(place, *more):
@@ -55,7 +55,7 @@ def searched_files(wildcards):
 def listed_neighbors(packs):
     """Lists of neighbours in every size, of each pool all packs."""
     return lambda wildcards: [
-        f"<results>/neighbors/{wildcards.model}/{wildcards.layer}/{pool}/{neighbors_place(CONFIG, pool)}/{pack}.npz"
+        f"<results>/neighbors/{layer_place(CONFIG, wildcards.layer)}/{pool}/{neighbors_place(CONFIG, pool)}/{pack}.npz"
         for pool in pools_of(CONFIG, wildcards.layer)
         for pack in packs
     ]
@@ -73,9 +73,11 @@ def near_inputs():
 
 
 def voting(name):
-    """Files of the shards of every pool that a layer is evaluated on; name: with {pool}, {shard}, wildcards."""
+    """Files of the shards of every pool that a layer is evaluated on; name: with {place} of the layer, {pool},
+    {shard}, wildcards.
+    """
     return lambda wildcards: [
-        name.format(pool=pool, shard=shard, **wildcards)
+        name.format(pool=pool, shard=shard, place=layer_place(CONFIG, wildcards.layer), **wildcards)
         for pool in pools_of(CONFIG, wildcards.layer)
         for shard in shards_of(CONFIG, pool)
     ]
@@ -110,13 +112,15 @@ def search_mb(packs):
 
 
 def extraction(program, passed, *targets, **values):
-    """Parameters of a forward pass that yields these layers."""
+    """Parameters of a forward pass that yields these layers, all of one network."""
+    network = encoder_of(CONFIG, passed[0]) if passed else TARGET
     common = {
         "batch": CONFIG.features.batch,
         "pooled": pooled_sides(CONFIG, passed) or None,
         **computing_values(CONFIG),
     }
-    return job(program, *ARCHITECTURES, *targets, skip_limit=CONFIG.skip_limit, **common, **values)
+    own = architecture_targets(CONFIG, *used_models(CONFIG), network)
+    return job(program, *own, *targets, layers=list(passed), skip_limit=CONFIG.skip_limit, **common, **values)
 
 
 def extract_shard(layers, pool=None, **values):
@@ -128,4 +132,18 @@ def extract_shard(layers, pool=None, **values):
 
 def extract_packs(layers, batch):
     """Parameters of a pass over packs of query sets."""
-    return extraction("extract_queries", layers, layers=layers, names=list(map(str, batch.packs)))
+    return extraction("extract_queries", layers, names=list(map(str, batch.packs)))
+
+
+def retrieval_job(defense):
+    """Parameters of describe_defense for the nearest neighbours, or further ones."""
+    layer, options = searched_layers(CONFIG)[defense], defense_options(CONFIG, defense)
+    return job(
+        "describe_defense",
+        dataset=CONFIG.dataset,
+        layer=layer,
+        neighbors=options.pop("k"),
+        pool_name=CONFIG.base.pool,
+        pooled=pooled_sides(CONFIG, [layer]) or None,
+        **options,
+    )

@@ -3,6 +3,7 @@
 Needs: models/, pca/, index/, codes/, softmax/ and images of the base values' database; what each defence needs.
 Makes: knn.json                    what the deployed nearest-neighbour defence consists of
        attackers/{database}.json   the same of an attacker who has another database
+       retrievals/{defense}.json   the same of further nearest-neighbour defences, by layers or votes of their own
        systems/{defense}.json      what answers images in this run, of every defence
 """
 
@@ -20,20 +21,9 @@ rule describe_defense:
         mem_mb=2000,
         runtime=30,
     params:
-        job=job(
-            "describe_defense",
-            combination=CONFIG.base.combination,
-            dataset=CONFIG.dataset,
-            layer=CONFIG.base.features,
-            neighbors=CONFIG.base.neighbors,
-            pool_name=CONFIG.base.pool,
-            pooled=pooled_sides(CONFIG, [CONFIG.base.features]) or None,
-            probes=CONFIG.index.probes,
-            searched=CONFIG.index.neighbors,
-            weighting=CONFIG.base.weighting,
-        ),
+        job=retrieval_job(NEIGHBORS),
     shell:
-        "python {params.job} --model {input.model:q} --pca {input.pca:q} --codes {input.codes:q}"
+        "python {params.job} --model {input.model:q} --encoder {input.encoder:q} --pca {input.pca:q} --codes {input.codes:q}"
         " --skipped {input.skipped:q} --index {input.index:q} --checks {input.checks:q} --pixels {input.pixels:q} --softmax {input.softmax:q} --weights {input.confidences:q} --pool {input.pool:q}"
         " --sets {input.sets:q} --task {input.task:q} --output {output:q} --log {log:q}"
 
@@ -45,6 +35,23 @@ use rule describe_defense as describe_attacker with:
         ensure("<results>/attackers/{database}.json", non_empty=True),
     log:
         "<logs>/describe_attacker/{database}.log",
+
+
+use rule describe_defense as describe_neighbors with:
+    input:
+        unpack(
+            lambda wildcards: deployed_shards(
+                shards_of(CONFIG, CONFIG.base.pool), searched_layers(CONFIG)[wildcards.defense]
+            )
+        ),
+    output:
+        ensure("<results>/retrievals/{defense}.json", non_empty=True),
+    log:
+        "<logs>/describe_neighbors/{defense}.log",
+    wildcard_constraints:
+        defense=one_of(name for name, one in CONFIG.defenses.items() if one.kind == NEIGHBORS),
+    params:
+        job=lambda wildcards: retrieval_job(wildcards.defense),
 
 
 rule describe_system:

@@ -10,8 +10,9 @@ Makes: features/{model}/{layer}/{pool}/{shard}.npy        pooled activations (fp
        features/{model}/{layer}/queries/{pack}.npy        features of a pack of query sets, set after set
        softmax/{model}/queries/{pack}.npy                 softmax rows of a pack
 
-A pass is an entry of `features.layers`; the first gives the softmax rows, too. So a layer that is added as an entry of
-its own costs a pass of its own and leaves all files that exist alone, without anything but the configuration to say so.
+A pass is an entry of `features.layers`; the first of the target's gives the softmax rows, too. So a layer that is added
+as an entry of its own costs a pass of its own and leaves all files that exist alone, without anything but the
+configuration to say so. {model} is the network that a layer is of; that of softmax rows is the target.
 """
 
 for number, layers in enumerate(PASSES):
@@ -30,6 +31,7 @@ for number, layers in enumerate(PASSES):
         benchmark:
             f"<benchmarks>/extract_features{pass_word(number)}/{{model}}/{{pool}}/{{shard}}.tsv"
         wildcard_constraints:
+            model=pass_encoder(CONFIG, number),
             shard=one_of(KEPT_SHARDS),
         conda:
             ENVIRONMENT
@@ -69,6 +71,8 @@ for number, layers in enumerate(PASSES):
                 f"<logs>/extract_queries{pass_word(number)}/{{model}}/{batch.word}.log",
             benchmark:
                 f"<benchmarks>/extract_queries{pass_word(number)}/{{model}}/{batch.word}.tsv"
+            wildcard_constraints:
+                model=pass_encoder(CONFIG, number),
             conda:
                 ENVIRONMENT
             threads: CONFIG.threads
@@ -100,6 +104,7 @@ for number, pool, layers in POOL_PASSES:
         benchmark:
             f"<benchmarks>/extract_codes{pass_word(number)}/{{model}}/{pool}/{{shard}}.tsv"
         wildcard_constraints:
+            model=pass_encoder(CONFIG, number),
             shard=one_of(CODED_SHARDS),
         conda:
             ENVIRONMENT

@@ -7,7 +7,7 @@ Makes: index/{model}/{layer}/{pool}/report/{index}.npz   its lists, their votes,
 from nndefense.flow.index_report import measured_file, measured_indexes, measured_packs, measuring_memory
 
 ASKED = measured_packs(CONFIG)
-ASKED_FEATURES = f"<results>/features/{TARGET}/{CONFIG.base.features}/queries"
+ASKED_FEATURES = f"<results>/features/{layer_place(CONFIG, CONFIG.base.features)}/queries"
 BASE_DATABASE = deployed_shards(shards_of(CONFIG, CONFIG.base.pool))
 
 for one in measured_indexes(CONFIG):

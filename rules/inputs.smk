@@ -20,6 +20,11 @@ def descriptions(names):
     return [f"<results>/models/{name}/model.json" for name in names]
 
 
+def model_files(name):
+    """What a model is opened from."""
+    return [f"<results>/models/{name}/model.json", f"<results>/models/{name}/weights.safetensors"]
+
+
 def starting_weights(wildcards):
     """Weights of the models that a model is trained from."""
     return [f"<results>/models/{name}/weights.safetensors" for name in CONFIG.models[wildcards.model].trained_from]
@@ -76,19 +81,20 @@ def stored_packs(wildcards):
 LEFT_OUT = "skipped" if CONFIG.queries.leave_out == "nothing" else "left_out"
 
 
-def deployed_shards(shards):
-    """Files of the retrieval by the base values, from a database of these shards."""
-    places = {"layer": CONFIG.base.features, "pool": CONFIG.base.pool, "model": TARGET}
+def deployed_shards(shards, layer=None):
+    """Files of the retrieval by the base values, or by another layer, from a database of these shards."""
+    layer = layer or CONFIG.base.features
+    places = {"place": layer_place(CONFIG, layer), "pool": CONFIG.base.pool, "model": TARGET}
     parts = {
-        "codes": "<results>/codes/{model}/{layer}/{pool}/{shard}.npy",
-        "skipped": f"<results>/{LEFT_OUT}/{{model}}/{{layer}}/{{pool}}/{{shard}}.npy",
+        "codes": "<results>/codes/{place}/{pool}/{shard}.npy",
+        "skipped": f"<results>/{LEFT_OUT}/{{place}}/{{pool}}/{{shard}}.npy",
         "softmax": "<results>/softmax/{model}/{pool}/{shard}.npy",
         "confidences": "<results>/softmax/{model}/{pool}/{shard}.weights.npy",
         "checks": "<results>/softmax/{model}/{pool}/{shard}.checks.npy",
         "pixels": "<results>/softmax/{model}/{pool}/{shard}.pixels.npy",
     }
-    if is_indexed(CONFIG, CONFIG.base.features):
-        parts["index"] = "<results>/index/{model}/{layer}/{pool}/{shard}.faiss"
+    if is_indexed(CONFIG, layer):
+        parts["index"] = "<results>/index/{place}/{pool}/{shard}.faiss"
     found = {name: [path.format(shard=shard, **places) for shard in shards] for name, path in parts.items()}
     return (
         {"index": []}
@@ -96,7 +102,8 @@ def deployed_shards(shards):
         | {
             "model": f"<results>/models/{TARGET}/model.json",
             "weights": f"<results>/models/{TARGET}/weights.safetensors",
-            "pca": "<results>/pca/{model}/{layer}/{pool}.npz".format(**places),
+            "encoder": model_files(encoder_of(CONFIG, layer)) if encoder_of(CONFIG, layer) != TARGET else [],
+            "pca": "<results>/pca/{place}/{pool}.npz".format(**places),
             "pool": f"<results>/pools/{CONFIG.base.pool}.parquet",
             "sets": [f"<results>/images/{name}/set.json" for name in CONFIG.pools[CONFIG.base.pool].images],
             "task": f"<results>/images/{CONFIG.queries.images}/set.json",
@@ -105,12 +112,14 @@ def deployed_shards(shards):
 
 
 def knowledge_files(name):
-    """Files of the shards of an attacker's database; name: with {folder} for pool (and layer) and {shard}."""
+    """Files of the shards of an attacker's database; name: with {pool}, {shard}, and {model} or {place} of the layer."""
 
     def files(wildcards):
         database = AttackDatabase.parse(wildcards.database)
         return [
-            f"<results>/{name}".format(pool=database.pool, layer=CONFIG.base.features, model=TARGET, shard=shard)
+            f"<results>/{name}".format(
+                pool=database.pool, place=layer_place(CONFIG, CONFIG.base.features), model=TARGET, shard=shard
+            )
             for shard in attacker_shards(CONFIG, database)
         ]
 
@@ -120,7 +129,7 @@ def knowledge_files(name):
 def knowledge_lists(wildcards):
     """The clean images' neighbours in the spans of an attacker's database."""
     database = AttackDatabase.parse(wildcards.database)
-    place = f"<results>/neighbors/{TARGET}/{CONFIG.base.features}/{database.pool}"
+    place = f"<results>/neighbors/{layer_place(CONFIG, CONFIG.base.features)}/{database.pool}"
     return [f"{place}/{span}/clean.npz" for span, _ in attacker_lists(CONFIG, database)]
 
 

@@ -8,7 +8,8 @@ Makes: models/{model}/weights.safetensors, models/{model}/model.json   as of tra
 
 from nndefense.features.names import is_rmac
 
-PLAIN_LAYERS = [name for name in CONFIG.features.names if not is_rmac(name)]
+# Table 3 is on maps of the network that classifies.
+PLAIN_LAYERS = [name for name in CONFIG.features.names if not is_rmac(name) and encoder_of(CONFIG, name) == TARGET]
 
 
 rule load_model:

@@ -17,7 +17,7 @@ for batch in SEARCHED:
             checks=voting("<results>/softmax/{model}/{pool}/{shard}.checks.npy"),
             clean="<results>/attacks/clean.npz",
             pixels=voting("<results>/softmax/{model}/{pool}/{shard}.pixels.npy"),
-            left_out=voting("<results>/left_out/{model}/{layer}/{pool}/{shard}.npy") if LEFT_OUT == "left_out" else [],
+            left_out=voting("<results>/left_out/{place}/{pool}/{shard}.npy") if LEFT_OUT == "left_out" else [],
         output:
             predictions=[f"<results>/predictions/{{model}}/{{layer}}/{pack}.npz" for pack in batch.packs],
         log:

@@ -28,7 +28,8 @@ def count_images(arguments: argparse.Namespace) -> int:
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
     task = read_json(arguments.task)
-    options = {name: getattr(arguments, name) for name in ("weighting", "combination", "searched", "probes")}
+    names = ("weighting", "combination", "searched", "probes", "temperature", "candidates")
+    options = {name: getattr(arguments, name) for name in names}
     deployed = Deployed(
         dataset=arguments.dataset,
         class_names=task["class_names"],
@@ -36,6 +37,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
         resize=task["resize"],
         crop=task["crop"],
         model=arguments.model,
+        encoder=arguments.encoder[:1],
         layer=arguments.layer,
         pooled=json.loads(arguments.pooled),
         pca=arguments.pca,
@@ -62,6 +64,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
 if __name__ == "__main__":
     options = parser(__doc__)
     options.add_argument("--model", required=True, help="model.json")
+    options.add_argument("--encoder", nargs="*", default=[], help="model.json of the layer's network, if another one")
     options.add_argument("--pca", required=True, help=".npz of the pool's PCA")
     options.add_argument("--codes", nargs="+", required=True, help="codes of the database's shards")
     options.add_argument("--skipped", nargs="+", required=True, help="their rows without codes, in the same order")
@@ -81,6 +84,8 @@ if __name__ == "__main__":
     options.add_argument("--probes", type=int, help="lists an inverted-file index visits")
     options.add_argument("--weighting", default="CBW-D", help="weights of the neighbours")
     options.add_argument("--combination", default="soft", help="soft or hard votes")
+    options.add_argument("--temperature", type=float, help="of the votes that an attacker differentiates")
+    options.add_argument("--candidates", type=int, help="neighbours that he differentiates, in multiples of K")
     options.add_argument("--dataset", required=True, help="name of the experiment's data set")
     options.add_argument("--output", required=True, help="JSON to write")
     run(main, options.parse_args())

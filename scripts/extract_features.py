@@ -23,7 +23,6 @@ from nndefense.database.copies import pixel_sums
 from nndefense.database.row_checks import row_checks
 from nndefense.database.softmax_store import to_stored
 from nndefense.features.codes import stored_codes
-from nndefense.features.names import layer_in_path
 from nndefense.features.stored_pca import read_pca
 from nndefense.images.pool import Block, pool_blocks
 from nndefense.retrieval.weights import stored_weights
@@ -71,7 +70,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.models.checkpoint import open_checkpoint
     from nndefense.models.computing import Computing
 
-    outputs = {layer_in_path(path): path for path in arguments.features}
+    outputs = dict(zip(arguments.layers, arguments.features, strict=True))
     computing = Computing(arguments.precision, arguments.compile)
     model, about = open_checkpoint(arguments.model)
     model = freeze(model)
@@ -82,7 +81,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     pixels = np.zeros(stop - start, dtype=np.uint64)
     images = summed(pool_blocks(arguments.images, arguments.sets, shard, arguments.batch), pixels)
     reduce, skipped = reducers(arguments, list(outputs)), {}
-    with ExitStack() as stack, Progress("extract " + " ".join(outputs), stop - start, "images", job.log) as progress:
+    with ExitStack() as stack, Progress(" ".join(["extract", *outputs]), stop - start, "images", job.log) as progress:
         writer = Writer(stack, stop - start)
         for block in feature_blocks(extractor, images, arguments.batch, device, computing):
             for layer, path in outputs.items():
@@ -109,10 +108,11 @@ if __name__ == "__main__":
     options.add_argument("--images", required=True, help="pool (parquet)")
     options.add_argument("--sets", nargs="+", required=True, help="set.json of every image set of the pool")
     options.add_argument("--shard", required=True, help="rows of the pool, START-STOP")
-    options.add_argument("--features", nargs="+", required=True, help=".npy to write, its path names the layer")
+    options.add_argument("--features", nargs="*", default=[], required=True, help=".npy to write, of each layer")
+    options.add_argument("--layers", nargs="*", default=[], help="layers of one forward pass")
     options.add_argument("--pca", nargs="*", default=[], help="fitted PCA of each layer: write codes instead")
     options.add_argument("--type", choices=["float32", "float16"], default="float32", help="of codes that are no bits")
-    options.add_argument("--skipped", nargs="+", required=True, help="rows without features by layer, .npy to write")
+    options.add_argument("--skipped", nargs="*", default=[], help="rows without features by layer, .npy to write")
     options.add_argument(
         "--store", nargs="*", default=[], help="softmax rows, their weights and checks, pixel sums to write, .npy"
     )

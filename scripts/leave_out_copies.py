@@ -33,7 +33,7 @@ def near(arguments: argparse.Namespace, facts: dict) -> np.ndarray:
 def main(arguments: argparse.Namespace, job: Job) -> None:
     skipped, facts = read_array(arguments.skipped)
     sums, about = read_array(arguments.pixels)
-    check_made_with(arguments.pixels, about, {name: facts[name] for name in ("model", "pool", "start", "stop")})
+    check_made_with(arguments.pixels, about, {name: facts[name] for name in ("pool", "start", "stop")})
     if len(sums) != facts["stop"] - facts["start"]:
         raise fault(arguments.pixels, f"has {len(sums):,} sums of {facts['stop'] - facts['start']:,} images")
     same = facts["start"] + copied_rows(sums, read_arrays(arguments.clean, "pixels")["pixels"])

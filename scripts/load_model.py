@@ -1,33 +1,46 @@
-"""Load a classifier's weights from a file, or those that torchvision publishes, and save them with their provenance."""
+"""Load a network's weights from a file, or those that a library publishes, and save them with their provenance."""
 
 import argparse
 import json
 from pathlib import Path
 
 from nndefense.core.command import Job, parser, run
-from nndefense.core.errors import FileFault
+from nndefense.core.errors import ConfigError, FileFault
 from nndefense.core.files import file_sha256
 
 
 def main(arguments: argparse.Namespace, job: Job) -> None:
+    from nndefense.models.architectures import library_of
     from nndefense.models.build import build_model
     from nndefense.models.checkpoint import save_checkpoint
-    from nndefense.models.weights import apply_weights, read_weights
+    from nndefense.models.weights import apply_weights, is_tower, read_weights
 
     settings = json.loads(arguments.model)
-    published = settings.get("pretrained")
+    published, path = settings.get("pretrained"), settings.get("weights")
+    classes = arguments.classes if settings.get("classes") is None else settings["classes"]
+    found = read_weights(path) if path else None
+    options = dict(settings.get("zero_shot") or {}) | ({"quick_gelu": True} if settings.get("quick_gelu") else {})
+    # An image tower is a part of what open_clip's files hold.
+    whole = found is not None and library_of(settings["architecture"]) == "open_clip" and not is_tower(found.state)
+    if whole:
+        options["state"] = found.state
     try:
         model = build_model(
-            settings["architecture"], arguments.classes, settings["mean"], settings["std"], weights=published
+            settings["architecture"],
+            classes,
+            settings["mean"],
+            settings["std"],
+            weights=published,
+            options=options,
+            resize=settings.get("resize"),
         )
-    except FileFault as error:
-        raise FileFault(f"models.{arguments.name}: {error}") from error
+    except (ConfigError, FileFault) as error:
+        raise type(error)(f"models.{arguments.name}: {error}") from error
     if published:
-        provenance = {"published_by": "torchvision", "weights": published}
+        provenance = {"published_by": library_of(settings["architecture"]), "weights": published}
     else:
-        path = settings["weights"]
-        found = read_weights(path)
-        apply_weights(model, found.state, path)
+        if not whole:
+            apply_weights(model, found.state, path)
         provenance = {"file": Path(path).name, "sha256": file_sha256(path)}
         if found.entry:
             provenance["entry"] = found.entry
@@ -35,7 +48,9 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
             job.say(f"{path}: {chosen}")
     job.say(f"{arguments.name}: {settings['architecture']} from {provenance}")
     about = {key: settings[key] for key in ("architecture", "mean", "std")}
-    about |= {"name": arguments.name, "classes": arguments.classes, "provenance": provenance}
+    about |= {"name": arguments.name, "classes": classes, "provenance": provenance}
+    told = {"options": getattr(model.net, "options", None), "resize": settings.get("resize")}
+    about |= {name: value for name, value in told.items() if value}
     save_checkpoint(arguments.weights, arguments.description, model, about)
 
 

@@ -8,8 +8,7 @@ from nndefense.core.command import Job, parser, run
 from nndefense.core.errors import FileFault
 from nndefense.core.files import write_text
 from nndefense.report.pages.captions import captions, piece_at, read_claims
-from nndefense.report.pages.hypertext import html_of, without_title
-from nndefense.report.pages.page import Entry, image, overview, single
+from nndefense.report.pages.page import Entry, image, overview, single, table
 
 
 def read_bytes(path: str) -> bytes:
@@ -34,7 +33,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
         if f"{word}.png" in own:
             content = image(caption, f"{word}.png", own.pop(f"{word}.png"))
         else:
-            content = html_of(without_title(own.pop(f"{word}.md").decode()), below=2)
+            content = table(caption, own.pop(f"{word}.md").decode())
         entries[name] = Entry(caption, content, own)
     for path in arguments.output:
         if Path(path).stem == "overview":

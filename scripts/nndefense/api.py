@@ -8,6 +8,7 @@ defended.neighbors(images)
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,8 @@ class DefendedNetwork(nn.Module):
     def __init__(self, bound: Bound, deployed: Deployed | None = None, *, draws: int = 1, seed: int = 0) -> None:
         super().__init__()
         self.model = bound.model
-        self.bound, self.deployed, self.draws, self.seed = bound, deployed, draws, seed
+        self.bound, self.draws, self.seed = bound, draws, seed
+        self.deployed: Any = deployed
         super().train(False)
         self.requires_grad_(False)
 
@@ -80,7 +82,8 @@ class DefendedNetwork(nn.Module):
 
     def neighbors(self, images: Tensor) -> Neighbors:
         """The database images that vote on images (B, 3, H, W) float32 in [0, 1], nearest first."""
-        return self.bound.neighbors(images)
+        bound: Any = self.bound
+        return bound.neighbors(images)
 
     @cached_property
     def _pool(self) -> PoolReader:

@@ -15,6 +15,7 @@ COMMANDS = {
     "certify": "nndefense.commands.certify",
     "compare": "nndefense.commands.compare",
     "doctor": "nndefense.commands.doctor",
+    "fork": "nndefense.commands.fork",
     "init": "nndefense.commands.init",
     "plan": "nndefense.commands.plan",
     "predict": "nndefense.commands.predict",

@@ -112,6 +112,7 @@ def shard_files(root, kind, shard):
     return {
         "model": root / "models/net/model.json",
         "shard": shard,
+        "layers": LAYERS,
         "features": [root / f"{kind}/{layer}/{shard}.npy" for layer in LAYERS],
         "skipped": [root / f"skipped/{layer}/{shard}.npy" for layer in LAYERS],
         "store": [root / f"softmax/{shard}{end}.npy" for end in ("", ".weights", ".checks", ".pixels")],
@@ -205,6 +206,7 @@ def describe(root, layer=LAYERS[0], output="knn.json", **changes):
     """Writes the description of the deployed defence."""
     arguments = {
         "model": root / "models/net/model.json",
+        "encoder": [],
         "pca": root / f"pca/{layer}.npz",
         "index": [],
         "codes": [root / f"codes/{layer}/{shard}.npy" for shard in SHARDS],
@@ -220,6 +222,8 @@ def describe(root, layer=LAYERS[0], output="knn.json", **changes):
         "neighbors": K,
         "searched": KEPT,
         "probes": None,
+        "temperature": None,
+        "candidates": None,
         "weighting": "CBW-D",
         "combination": "soft",
         "dataset": "shapes",

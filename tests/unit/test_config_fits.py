@@ -204,11 +204,11 @@ def test_blocks_are_those_that_features_are_taken_from(name):
         net = build.keep_pre_relu_values(build.build_network(name, 10))
     model = standard.Standardized(net, [0.0] * 3, [1.0] * 3, name, 10)
     for stage, count in enumerate(blocks_of(name), 2):
-        layers.find_block(model, f"conv_{stage}_{count}")
+        layers.find_tap(model, f"conv_{stage}_{count}")
         with pytest.raises(ConfigError):
-            layers.find_block(model, f"conv_{stage}_{count + 1}")
+            layers.find_tap(model, f"conv_{stage}_{count + 1}")
     with pytest.raises(ConfigError):
-        layers.find_block(model, f"conv_{len(blocks_of(name)) + 2}_1")
+        layers.find_tap(model, f"conv_{len(blocks_of(name)) + 2}_1")
 
 
 # -- names

@@ -1,5 +1,7 @@
 """Intervals against SciPy; rows and files of answers against their contract."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -39,6 +41,17 @@ def test_wilson_equals_scipy(n, share, level):
     correct = round(share * n)
     expected = binomtest(correct, n).proportion_ci(confidence_level=level, method="wilson")
     assert wilson_interval(correct, n, level) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_every_wilson_interval_of_few_images_is_printed_as_scipys():
+    # Without its p-value, which takes a hundred times as long.
+    result = partial(type(binomtest(1, 2)), alternative="two-sided", statistic=0.5, pvalue=1.0)
+    for n in [*range(1, 201), 400, 1000]:
+        for correct in range(n + 1):
+            expected = result(k=correct, n=n).proportion_ci(method="wilson")
+            found = wilson_interval(correct, n)
+            assert [f"{one:.6f}" for one in found] == [f"{one:.6f}" for one in (expected.low, expected.high)]
+            assert found == pytest.approx((expected.low, expected.high), rel=0, abs=1e-15)
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 0), (3, 2), (-1, 4)])

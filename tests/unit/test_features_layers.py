@@ -6,7 +6,8 @@ import torch
 
 from nndefense.core.errors import ConfigError, InputError
 from nndefense.features.extract import FeatureExtractor, extract_features, finite_rows
-from nndefense.features.layers import available_layers, default_layers, find_block, parse_layer
+from nndefense.features.layers import available_layers, default_layers, find_tap
+from nndefense.features.names import parse_layer
 from nndefense.features.pooling import pool_features, pool_side
 from nndefense.models.build import build_model, freeze
 from nndefense.models.predict import predict_softmax
@@ -32,9 +33,23 @@ def case(request, models):
 
 
 def test_layer_names():
-    assert parse_layer("conv_5_1") == (5, 1)
-    assert parse_layer("conv_4_23") == (4, 23)
-    for name in ("conv_1_1", "conv_5_0", "conv5_1", "conv_5_1 ", "layer4.0", ""):
+    assert parse_layer("conv_5_1").block == (5, 1)
+    assert parse_layer("conv_4_23").block == (4, 23)
+    assert parse_layer("layer4.0") == (None, "layer4.0", "", False)
+    assert parse_layer("dino@blocks.11-CLS-L2") == ("dino", "blocks.11", "-CLS", True)
+    assert parse_layer("dino@visual-L2") == ("dino", "visual", "", True)
+    for name in (
+        "conv_1_1",
+        "conv_5_0",
+        "conv_5_1 ",
+        "conv_5_1_2",
+        ".layer4",
+        "a@b@c",
+        "x-L2-CLS",
+        "x-RMAC-L2",
+        "@x",
+        "",
+    ):
         with pytest.raises(ConfigError, match="such as conv_5_1"):
             parse_layer(name)
 
@@ -52,7 +67,7 @@ def test_default_layers_are_the_papers(models):
 
 def test_absent_layer_lists_the_allowed_ones(models):
     with pytest.raises(ConfigError, match="'conv_5_1': not in cifar_resnet14; allowed: conv_2_1, conv_2_2, ") as e:
-        find_block(models["cifar_resnet14"][0], "conv_5_1")
+        find_tap(models["cifar_resnet14"][0], "conv_5_1")
     assert "\n" not in str(e.value)
 
 
@@ -82,11 +97,11 @@ def test_values_are_before_the_last_relu(case):
     layers = default_layers(model)
     outputs = {}
     for layer in layers:
-        find_block(model, layer).register_forward_hook(lambda _m, _x, out, layer=layer: outputs.update({layer: out}))
+        find_tap(model, layer).end.register_forward_hook(lambda _m, _x, out, layer=layer: outputs.update({layer: out}))
     with torch.no_grad():
         maps, _ = FeatureExtractor(model, layers).maps(images)
     for layer in layers:
-        find_block(model, layer)._forward_hooks.clear()
+        find_tap(model, layer).end._forward_hooks.clear()
         assert (maps[layer] < 0).float().mean() > 0.01
         assert torch.equal(torch.relu(maps[layer]), outputs[layer])
 

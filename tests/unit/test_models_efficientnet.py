@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from nndefense.core.errors import ConfigError, FileFault
-from nndefense.features.layers import find_block
+from nndefense.features.layers import find_tap
 from nndefense.models import efficientnet_lite
 from nndefense.models.build import build_model, freeze
 from nndefense.models.weights import apply_weights, load_weights, network_state
@@ -106,7 +106,7 @@ def test_without_timm_the_error_names_the_extra(monkeypatch):
 
 def test_it_offers_no_layers_to_retrieve_by():
     with pytest.raises(ConfigError, match="'conv_4_1': not in efficientnet_lite0; allowed: none"):
-        find_block(drawn_model(), "conv_4_1")
+        find_tap(drawn_model(), "conv_4_1")
 
 
 @pytest.mark.parametrize(

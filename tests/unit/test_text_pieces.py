@@ -121,7 +121,7 @@ def published(text: str) -> Read:
 def test_captions_and_pages():
     about = about_run(HOSTILE_RUN)
     found = captions(about, [])
-    assert list(found) == NAMES
+    assert list(found) == [name for name in NAMES if name != "fig_encoders"]
     for caption in found.values():
         page = published(Environment().from_string(as_rst(caption)).render())
         assert SHOWN in page.text.replace("\n", " ")

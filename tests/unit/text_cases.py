@@ -75,8 +75,9 @@ class Cases:
 
     def make(self, name: str) -> Made:
         makers: dict[str, Callable[[str], Made]] = {
-            "fig_adaptive": self.worst, "worst_case": self.worst, "card": self.worst, "fig1": self.illustrated,
-            "fig2": self.illustrated, "fig_racnn": self.linf, "table1_racnn": self.linf, "table3": self.sizes,
+            "fig_adaptive": self.worst, "fig_encoders": self.worst, "worst_case": self.worst, "card": self.worst,
+            "fig1": self.illustrated, "fig2": self.illustrated, "fig_racnn": self.linf,
+            "table1_racnn": self.linf, "table3": self.sizes,
             "retrievalguard/fig": self.retrieval, "retrievalguard/table": self.retrieval, "srd/fig": self.compared,
             "srd/table": self.purifiers, "srd/clusters": self.clusters, "srd/dictionaries": self.filters,
             "poisoning": self.poisoning, "fig_index": self.indexes, "index_report": self.indexes,
@@ -104,7 +105,8 @@ class Cases:
         for path in reports:
             write_json(path, case.report(Path(path).stem, stages=[case.stage("soft_retrieval", 5)]))
         files = {"worst": [self.path("worst.csv")], "breaks": [self.path("breaks.csv")], "reports": reports}
-        return load_piece(name).make(files, named(case.PARAMS))
+        encoders = {"layers": {"knn": HOSTILE}, "encoders": {HOSTILE: HOSTILE}, "target": HOSTILE}
+        return load_piece(name).make(files, named(case.PARAMS) | encoders)
 
     def illustrated(self, name: str) -> Made:
         files, params = self.request.getfixturevalue("illustrated")

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.xdist_group("workflow")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sises": [1]}, "unknown key 'sises'; allowed: run, dataset"),
+        ({"sises": [1]}, "unknown key 'sises'; allowed: run, base_run, dataset"),
         ({"sizes": [100, "many"]}, "sizes.1: 'many' is not allowed; allowed: an integer >= 1"),
         ({"target": "huge"}, "target: 'huge' is unknown; allowed: small, other"),
         ({"votes": {"neighbors": [31]}}, "votes.neighbors: 31 exceeds index.neighbors = 30"),

@@ -179,7 +179,8 @@ class Attack(Options):
 
     def _idle(self, problem: Problem, images: Tensor) -> Tensor:
         """Whether nothing was done to images that have a budget, (B,) bool."""
-        region, sight = problem.region, problem.sight
+        region = problem.region
+        sight: Any = problem.sight
         still = torch.zeros_like(sight.seen) if self.keeps else region.spent(images) < STILL
         return (region.radius > 0) & (still | ~sight.seen if sight.asked else still)
 
@@ -235,7 +236,7 @@ def frozen(target: Target) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def network_of(target: Target) -> Any:
+def network_of(target: Any) -> Any:
     """The network that a bound defence asks, or the target itself."""
     return target.model if hasattr(target, "surrogate") else target
 

@@ -1,6 +1,7 @@
 """An attack over a whole query set at several budgets, in batches, as the arrays that its file holds."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def attack_in_batches(
     joined = {"labels": clean["labels"], "rows": clean["rows"]}
     for epsilon in epsilons:
         parts = []
-        for result in in_batches(lambda rows, epsilon=epsilon: attack_rows(epsilon, rows), len(clean["labels"]), batch):
+        for result in in_batches(partial(attack_rows, epsilon), len(clean["labels"]), batch):
             parts.append(_arrays(result))
             on_batch(result)
         for name in parts[0]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from nndefense.attacks.adaptive import exact_lead
 from nndefense.attacks.base import Attack, AttackResult
 from nndefense.attacks.batches import attack_in_batches
-from nndefense.attacks.problem import Target, make_problem
+from nndefense.attacks.problem import Attackable, make_problem
 from nndefense.attacks.region import Statistics, distances, region_of
 from nndefense.axes.ball import BALLS, Ball
 from nndefense.axes.numbers import number_text
@@ -78,7 +78,7 @@ class Cascade:
         computing: how attacks' gradients are computed on a GPU; the exact defence answers in single precision.
     """
 
-    target: Target
+    target: Attackable
     clean: Mapping[str, np.ndarray]
     ball: Ball
     statistics: Statistics | None
@@ -215,7 +215,8 @@ def _doubled(attacks: Mapping[str, Attack], name: str) -> Attack:
     if name not in attacks or all(one.name != "steps" for one in fields(attacks[name])):
         able = [one for one, attack in attacks.items() if any(part.name == "steps" for part in fields(attack))]
         raise ConfigError(f"doubled attack {name!r} is unknown or has no steps; allowed: {', '.join(able) or 'none'}")
-    return replace(attacks[name], steps=2 * attacks[name].steps)
+    chosen: Any = attacks[name]
+    return replace(chosen, steps=2 * chosen.steps)
 
 
 def _arrays(cascade: Cascade, state: State, epsilon: float) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ rounding errors, and knows the [0, 1] norm alone; torchattacks searches no const
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -102,7 +102,8 @@ class CW(Attack):
 
     def _descend(self, problem: Problem, constant: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Adam for one c per image: the shortest success, its norm (infinite without one), the last iterate."""
-        scale = problem.region.space.scale(problem.images)
+        region: Any = problem.region
+        scale = region.space.scale(problem.images)
         clean = torch.atanh((2 * problem.images - 1) * _SHRINK)
         # What tanh makes of the clean image, so that the distance starts at exactly 0.
         origin = (clean.tanh() + 1) / 2

@@ -90,11 +90,11 @@ class PGDPR(PGD):
 class PGDPRHard(PGDPR):
     """PGD-PR with the neighbours' classes, so that it stands beside the soft form."""
 
-    form: str = field(default="hard", init=False)
+    form: Literal["soft", "hard", "literal"] = field(default="hard", init=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PGDPRLiteral(PGDPR):
     """PGD-PR by the paper's formula, so that it stands beside the soft form."""
 
-    form: str = field(default="literal", init=False)
+    form: Literal["soft", "hard", "literal"] = field(default="literal", init=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +27,38 @@ class Attackable(Protocol):
     ) -> Tensor:
         """Logits (B, C) of images (B, 3, H, W), differentiable by them."""
 
+    @property
+    def random(self) -> bool:
+        """Whether answers depend on the seed."""
 
-Target = nn.Module | Callable[[Tensor], Tensor] | Attackable
+    def probabilities(self, images: Tensor, *, rows: Tensor, seed: int) -> Tensor:
+        """Class probabilities (B, C), exact, without gradients."""
+
+    def softened(self, temperature: float) -> "Attackable":
+        """The same with another temperature of the surrogate."""
+
+    def unrolled(self) -> "Attackable":
+        """The same, whose surrogate differentiates a fixed number of iterations."""
+
+    def embed(
+        self,
+        images: Tensor,
+        *,
+        rows: Tensor,
+        seed: int,
+        draws: int = 1,
+        memo: MutableMapping[str, Any] | None = None,
+    ) -> Tensor:
+        """Codes (B, d) that decide, differentiable."""
+
+    def landmarks(self, classes: int) -> tuple[Tensor, Tensor, int]:
+        """Codes that `embed` may be moved to, their classes, and how many of the nearest decide."""
+
+    def pictures(self, places: Tensor) -> Tensor | None:
+        """Images of landmarks; None where these are no images."""
+
+
+Target: TypeAlias = nn.Module | Callable[[Tensor], Tensor] | Attackable
 
 
 class Bare:
@@ -126,7 +156,7 @@ class Problem:
 
         What is seen of them is not noted.
         """
-        taken_ones = {name: taken(getattr(self, name), places) for name in ("images", "labels", "rows")}
+        taken_ones: dict[str, Any] = {name: taken(getattr(self, name), places) for name in ("images", "labels", "rows")}
         return replace(self, region=self.region.at(places), sight=None, **taken_ones)
 
 
@@ -142,8 +172,9 @@ def make_problem(
     computing: Computing = SINGLE,
 ) -> Problem:
     """The problem of `Attack.run`, whose arguments these are."""
+    system: Any = target if hasattr(target, "surrogate") else Bare(target)
     return Problem(
-        target=target if hasattr(target, "surrogate") else Bare(target),
+        target=system,
         images=images.detach(),
         labels=labels.to(images.device, torch.int64),
         rows=rows,

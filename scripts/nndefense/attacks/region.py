@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from math import sqrt
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,7 +44,7 @@ class L2Region:
         """The region of some of the images; places: (B,) bool, or (b,) int64."""
         return _taken(self, places, "images", "center", "radius")
 
-    def length(self, scale: float, steps: int) -> Tensor:
+    def length(self, scale: float, steps: int) -> Any:
         """l2 length (B,) float64 of one of `steps` steps that together are `scale` times the radius."""
         return (scale / steps) * self.radius
 
@@ -96,7 +98,7 @@ class L2Region:
         return torch.where(self.radius > 0, lengths / self.radius, 1.0)
 
 
-def l2_region(images: Tensor, radius: float | Sequence[float]) -> L2Region:
+def l2_region(images: Tensor, radius: float | Sequence[float] | np.ndarray) -> L2Region:
     """Images within an l2 distance that does not depend on their norm: pixels in [0, 1], one radius for all or each.
 
     InputError for radii of another number, or below 0.
@@ -123,7 +125,7 @@ class LinfRegion:
         """The region of some of the images; places: (B,) bool, or (b,) int64."""
         return _taken(self, places, "images", "center", "radius", "low", "high")
 
-    def length(self, scale: float, steps: int) -> float:
+    def length(self, scale: float, steps: int) -> Any:
         """Largest change of a pixel in one of `steps` steps that together are `scale` times epsilon."""
         return scale * self.epsilon / steps
 
@@ -180,9 +182,10 @@ class LinfRegion:
 
 
 Region = L2Region | LinfRegion
+AnyRegion = TypeVar("AnyRegion", L2Region, LinfRegion)
 
 
-def _taken(region: Region, places: Tensor, *names: str) -> Region:
+def _taken(region: AnyRegion, places: Tensor, *names: str) -> AnyRegion:
     found = copy(region)
     for name in names:
         setattr(found, name, taken(getattr(region, name), places))

@@ -23,7 +23,8 @@ class SoftRetrieval(Climber):
     ] = field(default_factory=lambda: [1.0, 0.3, 3.0])
 
     def pursue(self, pursuit: Pursuit, restart: int) -> None:
-        target, tried = pursuit.problem.target, []
+        target = pursuit.problem.target
+        tried: list[float] = []
         for temperature in self.temperatures:
             softened = target.softened(temperature)
             if softened is target and tried:

@@ -31,14 +31,14 @@ class PixelSpace:
     std: Sequence[float] | None = None
     budget_norm: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.name not in SPACES:
             raise ConfigError(f"pixel space {self.name!r} is unknown; allowed: {', '.join(SPACES)}")
         if (self.mean is None) != (self.std is None):
             raise ConfigError("pixel space needs both mean and std, or neither")
         if self.name == "standardized" and self.std is None:
             raise ConfigError("pixel space 'standardized' needs the channels' mean and std")
-        if self.std is not None:
+        if self.mean is not None and self.std is not None:
             object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
             object.__setattr__(self, "std", tuple(float(value) for value in self.std))
             if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
@@ -49,7 +49,7 @@ class PixelSpace:
         return PixelSpace(name, self.mean, self.std)
 
     def _constant(self, values: Sequence[float] | None, default: float, like: Tensor) -> Tensor:
-        values = (default,) * like.shape[1] if self.name == "raw01" else values
+        values = values if values is not None and self.name != "raw01" else (default,) * like.shape[1]
         if len(values) != like.shape[1]:
             raise InputError(f"pixel space has {len(values)} channels, the images have {like.shape[1]}")
         return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 from math import sqrt
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nndefense.attacks.adaptive import Adaptive, Pursuit, exact_lead
 from nndefense.attacks.budget import per_image
-from nndefense.attacks.region import L2Region, taken
+from nndefense.attacks.region import taken
 from nndefense.attacks.space import l2_norms
 from nndefense.core.options import Count
 from nndefense.core.streams import stream
@@ -47,7 +47,7 @@ class Square(Adaptive):
         if not queries:
             return
         pursuit.moved[pursuit.active] = True
-        region = pursuit.part.region
+        region: Any = pursuit.part.region
         channels, height, width = region.center.shape[1:]
         tiles = (height // _tile(height, width)) * (width // _tile(height, width))
         first, each = tiles * (1 + channels), PLACING + channels
@@ -142,7 +142,7 @@ def _signs(numbers: Tensor) -> Tensor:
     return torch.where(numbers < 0.5, -1.0, 1.0)
 
 
-def _moved(region: L2Region, z: Tensor, numbers: Tensor, side: int) -> Tensor:
+def _moved(region: Any, z: Tensor, numbers: Tensor, side: int) -> Tensor:
     """Algorithm 3: a bump in one window, of what is there, what another window gives up, and what was not spent.
 
     Args:

@@ -3,9 +3,10 @@
 A stepper is made for the images of a region and then asked for one step after the other; `at` keeps some of the images.
 """
 
+from collections.abc import Callable
 from copy import copy
 from math import ceil, cos, pi
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -35,6 +36,9 @@ class Stepper(Protocol):
         """The stepper of some of the images; places: (B,) bool."""
 
 
+AnyStepper = TypeVar("AnyStepper", bound=Stepper)
+
+
 class Momentum:
     """Steps along a running sum of unit gradients, from the radius down to a share of it along a cosine.
 
@@ -45,7 +49,7 @@ class Momentum:
 
     def __init__(self, steps: int, direction: str = "l2") -> None:
         self.steps, self.direction, self.step = steps, direction, 0
-        self.velocity: Tensor | float = 0.0
+        self.velocity: Any = 0.0
 
     def next(self, region: Region, z: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
         progress = self.step / max(self.steps - 1, 1)
@@ -71,7 +75,7 @@ class APGD:
     def __init__(self, steps: int, direction: str = "l2") -> None:
         self.direction, self.step = direction, 0
         self.checkpoints = _checkpoints(steps)
-        self.scale: Tensor | None = None
+        self.scale: Any = None
 
     def next(self, region: Region, z: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
         value = value.double()
@@ -126,7 +130,7 @@ def _choose(where: Tensor, one: Tensor, other: Tensor) -> Tensor:
     return torch.where(per_image(where, one).bool(), one, other)
 
 
-def _taken(stepper: Stepper, places: Tensor, *names: str) -> Stepper:
+def _taken(stepper: AnyStepper, places: Tensor, *names: str) -> AnyStepper:
     found = copy(stepper)
     for name in names:
         value = getattr(stepper, name)
@@ -134,4 +138,4 @@ def _taken(stepper: Stepper, places: Tensor, *names: str) -> Stepper:
     return found
 
 
-SCHEDULES = {"momentum": Momentum, "apgd": APGD}
+SCHEDULES: dict[str, Callable[[int, str], Stepper]] = {"momentum": Momentum, "apgd": APGD}

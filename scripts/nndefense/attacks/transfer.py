@@ -26,6 +26,7 @@ class Transfer(Climber):
 
 def _mean_margin(networks: Sequence[Callable[[Tensor], Tensor]]) -> Objective:
     def objective(part: Problem, images: Tensor, *, seed: int, memo: MutableMapping[str, Any]) -> Tensor:
-        return sum(lead_of(network(images), part.labels) for network in networks) / len(networks)
+        total: Any = sum(lead_of(network(images), part.labels) for network in networks)
+        return total / len(networks)
 
     return objective

@@ -32,7 +32,7 @@ def mcdiarmid_error(n: int, alpha: float) -> float:
     return (1 + sqrt(-2 * log(alpha))) / sqrt(n)
 
 
-def vector_error(mean_norm: float, n: int, alpha: float) -> float:
+def vector_error(mean_norm: float | np.floating, n: int, alpha: float) -> float:
     """How far the mean of n draws of a vector with ||h|| <= 1 can be from E h, given how long it is.
 
     Bernstein's inequality in Hilbert space (Pinelis and Sakhanenko 1985; Pinelis 1994), with ||h - E h|| <= 2 and
@@ -111,7 +111,7 @@ def clopper_pearson_upper(counts: np.ndarray, n: int, alpha: float) -> np.ndarra
     return np.minimum(bounds * (1 + OUTWARDS), 1)[places]
 
 
-def clopper_pearson_lower(counts: np.ndarray, n: int, alpha: float) -> np.ndarray:
+def clopper_pearson_lower(counts: np.ndarray | int, n: int, alpha: float) -> np.ndarray:
     """Lower bounds of proportions, (...) float64 within [0, 1); otherwise as `clopper_pearson_upper`."""
     values, places = _distinct(counts, n, alpha)
     bounds = np.zeros(len(values))
@@ -120,7 +120,7 @@ def clopper_pearson_lower(counts: np.ndarray, n: int, alpha: float) -> np.ndarra
     return (bounds * (1 - OUTWARDS))[places]
 
 
-def _distinct(counts: np.ndarray, n: int, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+def _distinct(counts: np.ndarray | int, n: int, alpha: float) -> tuple[np.ndarray, np.ndarray]:
     """The distinct counts and where they stand: quantiles are slow, and there are only n + 1 of them."""
     _check(n, alpha)
     values, places = np.unique(counts, return_inverse=True)

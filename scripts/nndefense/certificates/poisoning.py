@@ -15,6 +15,7 @@ those from before, and the search is exact: other images keep their order.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def certify_all(
         ConfigError: an unknown axis value.
         InputError: shapes, rows or weights that do not fit.
     """
-    axes = {"neighbors": neighbors, "weightings": weightings, "combinations": combinations}
+    axes: dict[str, Any] = {"neighbors": neighbors, "weightings": weightings, "combinations": combinations}
     votes = vote_all(softmax, cbw, valid, **axes, block_bytes=block_bytes)
     weights = chosen_weights(cbw, weightings)
     radii = {key: np.empty(len(classes), dtype=np.int64) for key, classes in votes.items()}
@@ -122,7 +123,7 @@ def certify_neighbors(
     """
     ids = ids[:, : max(neighbors, default=0)]
     block = max(1, block_bytes // (4 * max(1, ids.shape[1]) * classes))
-    axes = {"neighbors": neighbors, "weightings": weightings, "combinations": combinations}
+    axes: dict[str, Any] = {"neighbors": neighbors, "weightings": weightings, "combinations": combinations}
     parts = list(in_batches(lambda part: certify_all(*take(ids[part]), **axes), max(len(ids), 1), block, "queries"))
     return {
         key: (np.concatenate([part[key][0] for part in parts]), np.concatenate([part[key][1] for part in parts]))

@@ -25,7 +25,8 @@ def certify(
     """
     check_request(first, draws, gallery, sigma, alpha)
     chosen = most_voted(np.concatenate([nearest_label(rows, gallery) for rows in read_blocks(first, nonnegative)]))
-    count = sum(np.count_nonzero(nearest_label(rows, gallery) == chosen) for rows in read_blocks(draws, nonnegative))
+    told = (nearest_label(rows, gallery) for rows in read_blocks(draws, nonnegative))
+    count = sum(int(np.count_nonzero(labels == chosen)) for labels in told)
     if (gallery.labels == chosen).all():
         return conclude(chosen, inf)
     return conclude(chosen, vote_radius(count, len(draws), sigma, alpha))

@@ -1,6 +1,6 @@
 """Section `attacks`: methods, budgets and threat models."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, WrapValidator, create_model
 from typing_extensions import TypedDict  # typing's own serves pydantic from Python 3.12 on
@@ -21,7 +21,8 @@ AWARE = tuple(name for name, entry in ATTACKS.items() if "knowledge" in entry.ne
 
 def _methods(name: str, allowed: list[str]) -> Any:
     """A mapping of some attacks to their options, in the order in which they stand in the configuration."""
-    named = TypedDict(name, {one: ATTACK_OPTIONS[one] for one in allowed}, total=False)
+    made: Any = TypedDict
+    named = made(name, {one: ATTACK_OPTIONS[one] for one in allowed}, total=False)
     named.__pydantic_config__ = STRICT
 
     def ordered(value: Any, check: Any) -> dict[str, BaseModel]:
@@ -33,9 +34,14 @@ def _methods(name: str, allowed: list[str]) -> Any:
     return Annotated[named, WrapValidator(ordered)]
 
 
-Methods = _methods("Methods", list(ATTACKS))
-ThroughMethods = _methods("ThroughMethods", [name for name in ATTACKS if name not in AWARE])
-LinfMethods = _methods("LinfMethods", [name for name, entry in ATTACKS.items() if str(LINF) in entry.balls])
+if TYPE_CHECKING:
+    Methods: TypeAlias = dict[str, Any]
+    ThroughMethods: TypeAlias = Methods
+    LinfMethods: TypeAlias = Methods
+else:
+    Methods = _methods("Methods", list(ATTACKS))
+    ThroughMethods = _methods("ThroughMethods", [name for name in ATTACKS if name not in AWARE])
+    LinfMethods = _methods("LinfMethods", [name for name, entry in ATTACKS.items() if str(LINF) in entry.balls])
 Budget = Annotated[float, Field(gt=0, le=1)]
 Budgets = Annotated[list[Budget | Annotated[list[Budget], Field(min_length=1)]], *Several]
 TOGETHER = "those in a list of their own are made, searched and evaluated by the same jobs, as one file"
@@ -43,6 +49,9 @@ TOGETHER = "those in a list of their own are made, searched and evaluated by the
 
 class Packed(Section):
     """A section with budgets."""
+
+    if TYPE_CHECKING:
+        epsilons: list[Any]
 
     @property
     def packs(self) -> list[tuple[float, ...]]:

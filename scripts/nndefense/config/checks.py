@@ -1,12 +1,12 @@
 """References between keys of a configuration: what one section names must be in another, and fit it."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
 from nndefense.config.attacks import AWARE
 from nndefense.config.base import known
 from nndefense.config.checks_dictionaries import check_dictionaries, check_tuning
+from nndefense.config.checks_encoders import check_classes, check_encoders, check_imitated
 from nndefense.config.checks_images import check_images, check_index
 from nndefense.config.checks_names import check_names
 from nndefense.config.checks_options import check_options
@@ -16,10 +16,9 @@ from nndefense.config.models import RETRIEVAL, Model, Recipe
 from nndefense.config.sections import Config
 from nndefense.core.errors import ConfigError
 from nndefense.defenses import DEFENSES
-from nndefense.features.names import is_rmac, parse_layer
+from nndefense.features.names import is_rmac
 from nndefense.models import ARCHITECTURES
 from nndefense.models.architectures import architecture_entry
-from nndefense.models.blocks import blocks_of
 
 AUGMENTED = "racnn"
 
@@ -38,6 +37,7 @@ def check(config: Config) -> None:
     check_tuning(config)
     check_dictionaries(config)
     check_embeddings(config)
+    check_classes(config)
     check_retrieval(config)
     _check_base(config)
     # What sections say of each other holds from here on.
@@ -136,20 +136,9 @@ def _check_shared(config: Config, name: str, pool: Pool) -> None:
             )
 
 
-def check_layers(key: str, architecture: str, names: Iterable[str]) -> None:
-    """Raises ConfigError for a layer that a network does not have, where its blocks are known."""
-    blocks = blocks_of(architecture)
-    for name in names if blocks is not None else ():
-        stage, block = parse_layer(name)
-        if stage - 2 >= len(blocks) or block > blocks[stage - 2]:
-            ends = ((f"conv_{place}_1", f"conv_{place}_{count}") for place, count in enumerate(blocks, 2))
-            layers = ", ".join(" to ".join(dict.fromkeys(one)) for one in ends)
-            raise ConfigError(f"{key}: {architecture} has no {name}; allowed: {layers or 'another network'}")
-
-
 def _check_features(config: Config) -> None:
     features = config.features
-    check_layers("features.layers", config.models[config.target].architecture, features.names)
+    check_encoders(config)
     if all(map(is_rmac, features.names)):
         raise ConfigError("features.layers: all are compared by bits (-RMAC); allowed: one without -RMAC among them")
     known("features.ablation_pools", features.ablation_pools or [], config.pools)
@@ -228,6 +217,9 @@ def _check_defenses(config: Config) -> None:
         # Results of defences and of layers stand side by side.
         if name in (NO_DEFENSE, NEIGHBORS, *config.features.names):
             raise ConfigError(f"defenses: {name!r} is the name of something else; allowed: any other")
+        if defense.kind == NEIGHBORS:
+            known(f"defenses.{name}.features", filter(None, [defense.features]), config.features.names)
+            _check_neighbors(f"defenses.{name}.k", defense.k, max(config.pools[config.base.pool].values), "database")
         known(f"defenses.{name}.model", [defense.model] if defense.model else [], config.models)
         if "patches" in DEFENSES[defense.kind].needs and config.patches is None:
             raise ConfigError(f"patches: missing, {name} puts images together from them")
@@ -242,8 +234,7 @@ def _check_base(config: Config) -> None:
     if config.index.report and is_rmac(base.features):
         raise ConfigError("index.report: base.features is compared by bits, which have no other index; allowed: []")
     if attacks.adaptive and "nothing" in attacks.adaptive.knowledge:
-        surrogate = config.models[config.surrogate].architecture
-        check_layers("attacks.adaptive.knowledge", surrogate, [base.features])
+        check_imitated(config)
     known("base.epsilon", [base.epsilon], attacks.values)
     known("base.attack", [base.attack], unaware)
     known("base.space", [base.space], attacks.spaces)

@@ -1,6 +1,7 @@
 """Numbers and sizes of images that sections ask for, against what their sets are known to have."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from nndefense.config.base import flat
 from nndefense.config.checks_options import check_probes
@@ -27,10 +28,10 @@ def check_images(config: Config) -> None:
             raise ConfigError(f"{key}: {count:,} images of the {there:,} of {name}; allowed: at most these in all")
     for key, names in _together(config):
         sides = {one: side for one in names if (side := told_images(config.images[one])[1])}
-        (first, wanted), *others = sides.items() or [("", 0)]
-        for one, side in others:
-            if side != wanted:
-                raise ConfigError(f"{key}: {one} has images of {side} pixels, {first} of {wanted}; allowed: one size")
+        (first, wanted), *rest = sides.items() or [("", 0)]
+        for one, own in rest:
+            if own != wanted:
+                raise ConfigError(f"{key}: {one} has images of {own} pixels, {first} of {wanted}; allowed: one size")
 
 
 def _check_largest(config: Config, name: str) -> None:
@@ -78,7 +79,7 @@ def _together(config: Config) -> Iterator[tuple[str, list[str]]]:
 def check_index(config: Config) -> None:
     """Raises ConfigError for search indexes that cannot be, or cannot be trained on the images that there are."""
     index, base = config.index, config.base.pool
-    asked = [("index", index, list(config.pools))]
+    asked: list[tuple[str, Any, list[str]]] = [("index", index, list(config.pools))]
     asked += [(f"index.report.{place}", one, [base]) for place, one in enumerate(index.report)]
     for key, one, pools in asked:
         found = check_probes(key, one.factory, one.probes)

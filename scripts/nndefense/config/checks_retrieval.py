@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from nndefense.config.base import known
-from nndefense.config.models import METRIC
+from nndefense.config.models import EMBEDDING, METRIC
 from nndefense.config.sections import Config
 from nndefense.core.errors import ConfigError
 
@@ -11,24 +11,29 @@ from nndefense.core.errors import ConfigError
 def is_embedding(config: Config, model: str) -> bool:
     """Whether a model's outputs are an embedding, and no classes."""
     recipe = config.models[model].train
-    return recipe is not None and recipe.method == METRIC
+    return recipe is not None and recipe.method in EMBEDDING
 
 
 def check_embeddings(config: Config) -> None:
     """Raises ConfigError where a network that tells no classes is asked for some, or cannot learn."""
     for name, model in config.models.items():
-        if is_embedding(config, name) and model.train.batch < 2 * model.train.per_class:
+        if (
+            is_embedding(config, name)
+            and model.train.method == METRIC
+            and model.train.batch < 2 * model.train.per_class
+        ):
             own, most = model.train.per_class, model.train.batch // 2
             raise ConfigError(
                 f"models.{name}.train.per_class: a batch of {model.train.batch} has no room for {own} images of two "
                 f"classes; allowed: at most {most}"
             )
-    for key, model in _classifiers(config):
-        if model in config.models and is_embedding(config, model):
-            raise ConfigError(f"{key}: {model} is trained by {METRIC} and tells no classes; allowed: a classifier")
+    for key, named in classifiers(config):
+        if named in config.models and is_embedding(config, named):
+            method = config.models[named].train.method
+            raise ConfigError(f"{key}: {named} is trained by {method} and tells no classes; allowed: a classifier")
 
 
-def _classifiers(config: Config) -> Iterator[tuple[str, str]]:
+def classifiers(config: Config) -> Iterator[tuple[str, str]]:
     """Keys that name a classifier, and the model that they name."""
     named = [("target", config.target), ("surrogate", config.surrogate)]
     named += [(f"defenses.{name}.model", one.model) for name, one in config.defenses.items()]

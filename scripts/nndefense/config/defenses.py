@@ -1,6 +1,6 @@
 """Section `defenses`: what is deployed in the place of the target network, besides the nearest neighbours."""
 
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
@@ -14,7 +14,13 @@ OWN_NETWORK = (
     "nndefense.defenses.retrieval_augmented:RetrievalAugmentedNetwork",
 )
 # What the workflow hands over to a defence besides its options.
-HANDED = {
+HANDED: dict[str, dict[str, Any]] = {
+    NEIGHBORS: {
+        "features": (
+            str | None,
+            Field(None, description="The layer to search by, one of `features.layers` (null = `base.features`)."),
+        )
+    },
     "srd": {
         "chooser": (
             str | None,
@@ -24,7 +30,7 @@ HANDED = {
                 "`dictionaries.model`).",
             ),
         )
-    }
+    },
 }
 
 
@@ -70,9 +76,12 @@ def _more(name: str, target: str) -> dict[str, Any]:
 def _kinds() -> dict[str, type[Section]]:
     return {
         name: variant(DefenseSection, name, target, optional=True, **_more(name, target))
-        for name, target in registered(DEFENSES, NO_DEFENSE, NEIGHBORS).items()
+        for name, target in registered(DEFENSES, NO_DEFENSE).items()
     }
 
 
 DEFENSE_KINDS = _kinds()
-Defenses = Annotated[dict[Name, union_of(DEFENSE_KINDS)], BeforeValidator(with_default("kind", str))]
+if TYPE_CHECKING:
+    Defenses: TypeAlias = dict[str, Any]
+else:
+    Defenses = Annotated[dict[Name, union_of(DEFENSE_KINDS)], BeforeValidator(with_default("kind", str))]

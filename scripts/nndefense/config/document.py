@@ -38,7 +38,11 @@ This page and `schemas/config.schema.json`, which editors can check a file again
 """
 TABLE = ["| key | values | default | meaning |", "|---|---|---|---|"]
 # Sections with kinds, by their variants: what they have in common.
-COMMON = [(METHODS, Recipe), (IMAGE_KINDS, ImageSection), (DEFENSE_KINDS, DefenseSection)]
+COMMON: list[tuple[dict[str, type[Section]], type[Section]]] = [
+    (METHODS, Recipe),
+    (IMAGE_KINDS, ImageSection),
+    (DEFENSE_KINDS, DefenseSection),
+]
 
 
 def document() -> str:
@@ -100,7 +104,7 @@ def _values(model: type[Section], name: str) -> str:
 
 
 def _default(model: type[Section], name: str) -> str:
-    field = model.model_fields[name]
+    field: Any = model.model_fields[name]
     default = field.default_factory() if field.default_factory else field.default
     if default is PydanticUndefined:
         optional = [one for one in _variants(model, name).values() if not one.model_fields[name].is_required()]

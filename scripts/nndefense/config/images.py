@@ -20,7 +20,7 @@ class ImageSection(Section):
     @property
     def kinds(self) -> list[str]:
         """Its kind, and those of the sets that it is a part of."""
-        return [self.kind, *(self.of.kinds if hasattr(self, WHOLE) else [])]
+        return [self.kind, *(getattr(self, WHOLE).kinds if hasattr(self, WHOLE) else [])]
 
 
 # The key under which the set stands that an image set is a part of.
@@ -33,8 +33,8 @@ def _variant(name: str, target: str) -> type[Section]:
     if WHOLE not in options:
         return variant(ImageSection, name, target)
     annotation, default = options[WHOLE]
-    nested = Annotated["ImageSet", get_args(annotation)[1]]
-    return variant(ImageSection, name, target, **{WHOLE: (nested, default)})
+    more: dict[str, Any] = {WHOLE: (Annotated["ImageSet", get_args(annotation)[1]], default)}
+    return variant(ImageSection, name, target, **more)
 
 
 IMAGE_KINDS = {name: _variant(name, target) for name, target in registered(KINDS).items()}

@@ -12,7 +12,7 @@ LARGEST = 1 << 53
 SMALLEST = 1e-30
 LONGEST = 1000
 # Keys that may hold no text.
-EMPTY = ("run", "data")
+EMPTY = ("base_run", "run", "data")
 
 
 def normal(value: Any) -> Any:

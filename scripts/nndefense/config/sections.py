@@ -12,10 +12,22 @@ from nndefense.config.dictionaries import Dictionaries
 from nndefense.config.images import ImageSet, Patches, Pool, Queries, Sizes, Validation
 from nndefense.config.models import Model
 from nndefense.config.retrieval import Retrieval
+from nndefense.core.errors import ConfigError
 from nndefense.core.options import Count, Share, Whole
+from nndefense.features.names import PATTERN, PLAIN, parse_layer
 
-Layer = Annotated[str, Field(pattern="^conv_[2-5]_[1-9][0-9]*(-RMAC)?$")]
-PlainLayer = Annotated[str, Field(pattern="^conv_[2-5]_[1-9][0-9]*$")]
+
+def layer_name(value: str) -> str:
+    """The name of a layer, if its parts fit each other."""
+    try:
+        parse_layer(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+Layer = Annotated[str, Field(pattern=f"^{PATTERN}$"), AfterValidator(layer_name)]
+PlainLayer = Annotated[str, Field(pattern=f"^{PLAIN}$")]
 
 
 class Features(Section):
@@ -24,12 +36,17 @@ class Features(Section):
     layers: Annotated[list[Layer | Annotated[list[Layer], Field(min_length=1)]], *Several] = Field(
         description="Layers, `conv_{stage}_{block}` as in He et al. (torchvision's `layer1` is stage 2), before the "
         "block's last ReLU; `conv_5_1-RMAC` is pooled by R-MAC and compared by the signs of its PCA codes (bits, "
-        "Hamming distance). Those in a list of their own share one forward pass."
+        "Hamming distance). Or any module by its path, e.g. `layer4.0`, `blocks.11`: of maps their mean, of tokens the "
+        "mean of the patches, with `-CLS` the first one; `-L2` behind that scales to unit length. Before it stands the "
+        "model, where it is not `encoder`: `dino@blocks.11-CLS`. Those in a list of their own share one forward pass."
+    )
+    encoder: str | None = Field(
+        None, description="The model that layers without one before them are of (null = `target`)."
     )
     pooled: dict[PlainLayer, Count] = Field(
         {},
         description="Side of a layer's map after average pooling, by layer; others as in the paper's Table 3 (7, 7, 4, "
-        "1 for stages 2 to 5), at most the map's own side.",
+        "1 for stages 2 to 5), and 1 for modules by their paths; at most the map's own side.",
     )
     ablation_pools: Annotated[list[Name], Distinct] | None = Field(
         None, description="Pools that layers other than `base.features` are evaluated on (null = all)."
@@ -149,11 +166,20 @@ class Base(Section):
     combination: str = Field("soft", description="One of `votes.combinations`.")
 
 
+RUN_NAME = "^([A-Za-z0-9_][A-Za-z0-9_-]{0,63})?$"
+
+
 class Config(Section):
     """An experiment."""
 
-    run: Annotated[str, Field(pattern="^([A-Za-z0-9_][A-Za-z0-9_-]{0,63})?$")] = Field(
+    run: Annotated[str, Field(pattern=RUN_NAME)] = Field(
         "", description="Name of the run; its files go to `results/{run}/`. Empty for `results/` itself."
+    )
+    base_run: Annotated[str, Field(pattern=RUN_NAME)] | None = Field(
+        None,
+        description="Run whose files this one begins with: where there is no `results/{run}/` yet, `nndefense run` "
+        "makes it of them (as `nndefense fork` does), and what is the same in both is not made again. Empty for the "
+        "run without a name; null for none. Snakemake by itself does not look at this.",
     )
     dataset: Text = Field(description="Name of the task in result rows, tables and figures.")
     seed: Whole = Field(1, description="The seed that every random choice derives from.")
@@ -203,7 +229,8 @@ class Config(Section):
         description="The networks by name. Each has exactly one of `train`, `weights` and `pretrained`."
     )
     target: str = Field(
-        description="The model that classifies and gives the features; gray-box attacks use its gradients."
+        description="The model that classifies, and gives the features where `features.encoder` names no other; "
+        "gray-box attacks use its gradients."
     )
     surrogate: str | None = Field(
         None, description="The model whose gradients black-box attacks use; required with the setting `black_box`."

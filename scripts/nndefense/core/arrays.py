@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -141,7 +141,7 @@ def _form(array: np.ndarray) -> list[Any]:
 class _Front(io.RawIOBase):
     """The first `size` bytes of a file, as a file."""
 
-    def __init__(self, handle: IO[bytes], size: int) -> None:
+    def __init__(self, handle: io.BufferedIOBase, size: int) -> None:
         self._handle, self._size, self._at = handle, size, 0
 
     def readable(self) -> bool:
@@ -154,12 +154,12 @@ class _Front(io.RawIOBase):
         self._at = max(0, offset + (0, self._at, self._size)[whence])
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         self._handle.seek(self._at)
         count = self._handle.readinto(memoryview(buffer)[: max(0, self._size - self._at)])
         self._at += count
         return count
 
 
-def _front(handle: IO[bytes], size: int) -> io.BufferedReader:
+def _front(handle: io.BufferedIOBase, size: int) -> io.BufferedReader:
     return io.BufferedReader(_Front(handle, size), 1 << 16)

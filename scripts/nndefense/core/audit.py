@@ -116,7 +116,7 @@ def _receipt(path: str, root: str | Path) -> Path | None:
 
 def _strangers(seals: Mapping[str, Seal], faulty: set[str]) -> Iterator[tuple[str, str]]:
     """Files that do not fit their job's ledger, or what they were made of, and why; each fault once."""
-    said = set()
+    said: set[str] = set()
     for path, seal in seals.items():
         found = misfit(path, seal, READERS)
         if found and (name := str(found).split(": ")[0]) not in faulty | said:

@@ -45,9 +45,9 @@ def read_blocks(path: str | Path, rows: int, *, columns: int | None = None) -> I
         for first in range(0, shape[0], rows):
             block = np.empty((min(rows, shape[0] - first), *shape[1:]), dtype)
             content = block.reshape(-1).view(np.uint8)
-            if handle.readinto(content) != len(content):
+            if handle.readinto(content.data) != len(content):
                 raise fault(path, "was truncated while it was read")
-            digest.update(content)
+            digest.update(content.data)
             if first + len(block) == shape[0]:
                 _compare(path, digest, seal)
             yield block

@@ -70,7 +70,7 @@ def products(precision: str | None) -> Iterator[None]:
         return
     from torch.backends import cuda, cudnn
 
-    kinds = (cuda.matmul, cudnn.conv)
+    kinds: tuple[Any, ...] = (cuda.matmul, cudnn.conv)  # type: ignore[attr-defined]  # not in its types
     before = [one.fp32_precision for one in kinds]
     try:
         for one in kinds:
@@ -85,4 +85,4 @@ def exact_products() -> None:
     """From here on a GPU's products are in single precision; torch itself rounds those of convolutions."""
     from torch.backends import cuda, cudnn
 
-    cuda.matmul.fp32_precision = cudnn.conv.fp32_precision = "ieee"
+    cuda.matmul.fp32_precision = cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # likewise

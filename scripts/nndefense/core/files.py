@@ -104,7 +104,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
         value = json.loads(content)
     except (OSError, ValueError) as error:
         raise fault(path, f"is not readable JSON ({error})") from error
-    seal = value.pop("seal", None) if isinstance(value, dict) else None
+    seal: Any = value.pop("seal", None) if isinstance(value, dict) else None
     whole = is_whole(seal) and content == _as_json({**value, "seal": seal}).encode()
     if not whole or hashlib.sha256(canonical(value).encode()).hexdigest() != seal["sha256"]:
         raise fault(path, "is damaged, was changed, or was not written by this workflow")

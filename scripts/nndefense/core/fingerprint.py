@@ -39,7 +39,8 @@ class Remembered:
     """
 
     def __init__(self, file: Path) -> None:
-        self.file, self.added, self.used = file, False, {}
+        self.file, self.added = file, False
+        self.used: dict[str, Facts] = {}
         try:
             stored = json.loads(file.read_bytes())
             self.facts = {key: Facts(code, tuple(names)) for key, (code, names) in stored.items()}
@@ -86,8 +87,10 @@ def parsed(content: bytes) -> Facts:
             names += [source, *(f"{source}{joint}{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
+        elif (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
             node.body = node.body[1:] or [ast.Pass()]
     return Facts(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(dict.fromkeys(names)))
 

@@ -25,7 +25,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 # What annotations and defaults may name besides constants of the modules.
-KNOWN = {one.__name__: one for one in (bool, dict, float, int, list, object, str, tuple)}
+KNOWN: dict[str, Any] = {one.__name__: one for one in (bool, dict, float, int, list, object, str, tuple)}
 KNOWN |= {"Annotated": Annotated, "Any": Any, "Field": Field, "Literal": Literal, "Mapping": Mapping, "None": None}
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 LENGTHS = ("min_length", "max_length")
@@ -35,24 +35,26 @@ class Options:
     """Base of the frozen dataclasses whose fields are options; `noun` is what messages call them."""
 
     noun: ClassVar[str] = "component"
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def __post_init__(self) -> None:
+        own: type = type(self)
+        model = _model_of(own)
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
         try:
-            _model_of(type(self)).model_validate(values)
+            model.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
-            wanted = allowed(_model_of(type(self)).model_fields[name])
+            wanted = allowed(model.model_fields[name])
             raise ConfigError(f"{self.noun} option {name} is {values[name]!r}; allowed: {wanted}") from None
 
 
 @cache
 def _model_of(cls: type) -> type[BaseModel]:
     hints = get_type_hints(cls, include_extras=True)
-    return create_model(
-        cls.__name__, __config__=STRICT, **{one.name: (hints[one.name], ...) for one in fields(cls) if one.init}
-    )
+    found: dict[str, Any] = {one.name: (hints[one.name], ...) for one in fields(cls) if one.init}
+    return create_model(cls.__name__, __config__=STRICT, **found)
 
 
 # -- in words
@@ -100,7 +102,7 @@ def _list_words(arguments: tuple[Any, ...], metadata: Any, quote: str) -> str:
 
 
 @cache
-def read_options(target: str) -> dict[str, tuple[Any, Any]]:
+def read_options(target: str) -> dict[str, Any]:
     """Options of the class "module:Class" from its source: name -> (annotation, default), `...` where required.
 
     Fields of a dataclass, those of its bases before, without fields of `init=False`; or the arguments of `__init__`.
@@ -134,6 +136,8 @@ def _class_options(module: str, node: ast.ClassDef) -> dict[str, tuple[Any, Any]
             return _argument_options(module, part.args)
         if not isinstance(part, ast.AnnAssign) or "ClassVar" in ast.unparse(part.annotation):
             continue
+        if not isinstance(part.target, ast.Name):
+            continue
         name = part.target.id
         default = ... if part.value is None else _default(module, part.value)
         if default is SKIPPED:
@@ -162,7 +166,10 @@ def _argument_options(module: str, arguments: ast.arguments) -> dict[str, tuple[
     defaults = [None] * (len(plain) - len(arguments.defaults)) + arguments.defaults
     pairs = [*zip(plain, defaults, strict=True), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
     return {
-        one.arg: (_value(module, one.annotation), ... if default is None else _value(module, default))
+        one.arg: (
+            Any if one.annotation is None else _value(module, one.annotation),
+            ... if default is None else _value(module, default),
+        )
         for one, default in pairs
     }
 
@@ -198,8 +205,8 @@ def _constant(module: str, name: str) -> Any:
     """What a module calls `name`: a constant, or a class of options that another's option consists of."""
     for node in source_tree(module).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
-            told = ast.get_docstring(node)
-            return create_model(name, __config__=STRICT, __doc__=told, **_class_options(module, node))
+            told, options = ast.get_docstring(node), dict[str, Any](_class_options(module, node))
+            return create_model(name, __config__=STRICT, __doc__=told, **options)
         if isinstance(node, ast.Assign) and any(isinstance(one, ast.Name) and one.id == name for one in node.targets):
             return _value(module, node.value)
         if isinstance(node, ast.ImportFrom) and any((one.asname or one.name) == name for one in node.names):

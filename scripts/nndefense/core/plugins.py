@@ -62,7 +62,7 @@ def plugins(group: str, known: Iterable[str]) -> dict[str, Entry]:
     found = {}
     for point in _checked(group, known):
         facts = _facts(point)
-        found[point.name] = Entry(point.value, **{"label": point.name} | facts)
+        found[point.name] = Entry(point.value, **{"label": point.name, **facts})
     return found
 
 

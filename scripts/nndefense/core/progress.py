@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
+from nndefense.core.job_log import JobLog
 from nndefense.core.text import visible
 
 LOG_EVERY_SECONDS = 5.0
@@ -17,10 +18,10 @@ class Progress:
     None is not known beforehand.
     """
 
-    def __init__(self, task: str, total: int | None, unit: str, log: TextIO | None = None) -> None:
+    def __init__(self, task: str, total: int | None, unit: str, log: TextIO | JobLog | None = None) -> None:
         self.task, self.total, self.unit, self.log = task, total, unit, log
         self.done = 0
-        self.bar = None
+        self.bar: Any = None
 
     def __enter__(self) -> "Progress":
         self.start = self.last = time.monotonic()

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from nndefense.core import whose
 from nndefense.core.errors import FileFault
@@ -43,7 +43,7 @@ def make_seal(path: str | Path, sha256: str, size: int, about: Mapping[str, Any]
     return seal | {"seal": _digest(seal)}
 
 
-def is_whole(seal: Any) -> bool:
+def is_whole(seal: Any) -> TypeGuard[dict[str, Any]]:
     """Whether what was read as a seal is one, to the bit."""
     return isinstance(seal, dict) and set(seal) == FACTS and seal["seal"] == _digest(seal)
 

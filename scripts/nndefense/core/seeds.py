@@ -3,7 +3,7 @@
 import hashlib
 
 
-def derive_seed(seed: int, *names: str | int) -> int:
+def derive_seed(seed: int, *names: str | float) -> int:
     """A 63-bit seed that depends on `seed` and on every name, and on nothing else."""
     text = "/".join([str(seed), *map(str, names)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

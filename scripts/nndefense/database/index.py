@@ -41,9 +41,9 @@ def build_index(codes: np.ndarray, factory: str = "Flat") -> Index:
         raise InputError(f"codes must be (n, d) float32 or packed bits uint8, got {codes.shape} {codes.dtype}")
     codes = np.ascontiguousarray(codes)
     if codes.dtype == np.uint8:
-        index = faiss.IndexBinaryFlat(8 * codes.shape[1])
-        index.add(codes)
-        return index
+        exact = faiss.IndexBinaryFlat(8 * codes.shape[1])
+        exact.add(codes)
+        return exact
     if len(bad := np.flatnonzero(~np.isfinite(codes).all(axis=1))):
         raise InputError(f"codes hold NaN or infinity in {len(bad)} rows")
     index = train_index(codes, factory)
@@ -150,8 +150,9 @@ def _set_nprobe(index: faiss.Index, nprobe: int | None) -> None:
 
 def index_to_bytes(index: Index) -> bytes:
     """The index as FAISS writes it to a file. Keep a checksum: FAISS loads some damaged data silently."""
-    binary = isinstance(index, faiss.IndexBinary)
-    return (faiss.serialize_index_binary if binary else faiss.serialize_index)(index).tobytes()
+    if isinstance(index, faiss.IndexBinary):
+        return faiss.serialize_index_binary(index).tobytes()
+    return faiss.serialize_index(index).tobytes()
 
 
 def index_from_bytes(data: bytes, *, dimension: int | None = None, rows: int | None = None) -> Index:

@@ -100,7 +100,7 @@ def _opened(path: str | Path) -> Iterator[IO[bytes]]:
 
 
 def _bytes(array: np.ndarray) -> memoryview:
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def open_stores(

@@ -38,6 +38,7 @@ TRAINING = {
     "gaussian_noise": Entry("nndefense.models.gaussian_noise:GaussianNoise", "training with Gaussian noise"),
     "logit_pairing": Entry("nndefense.defenses.logit_pairing:LogitPairing", "adversarial logit pairing"),
     "metric_learning": Entry("nndefense.models.metric_learning:MetricLearning", "metric learning"),
+    "self_supervised": Entry("nndefense.models.self_supervised:SelfSupervised", "self-supervised training"),
 }
 DEFENSES |= plugins("defenses", DEFENSES)
 TRAINING |= plugins("training", TRAINING)

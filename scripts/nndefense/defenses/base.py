@@ -138,7 +138,8 @@ class Bound:
         """The same defence with another temperature of its surrogate; itself where the surrogate has none."""
         if all(one.name != "temperature" for one in fields(self.defense)):
             return self
-        return replace(self, defense=replace(self.defense, temperature=temperature))
+        own: Any = self.defense
+        return replace(self, defense=replace(own, temperature=temperature))
 
     def unrolled(self) -> "Bound":
         """The same defence, whose surrogate differentiates a fixed number of iterations; itself where it has none."""

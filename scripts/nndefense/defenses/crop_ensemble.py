@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ class CropEnsemble(Defense):
         if self._whole(images):
             # All crops are the image itself, whose mean would only add rounding.
             return model(images).float().softmax(dim=1)
-        total = 0.0
+        total: Any = 0.0
         for logits in self._logits(model, images, rows, seed, self.crops):
             total = total + (logits if self.average == "logits" else logits.softmax(dim=1)).double()
         mean = total / self.crops

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -28,7 +29,7 @@ from nndefense.models.build import freeze
 from nndefense.models.checkpoint import open_checkpoint
 
 FILE = "knn.json"
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,8 @@ class Deployed:
         size: pixels of the square images.
         resize: pixels of the short side before cropping (null: size).
         crop: "center", or "none" to squeeze the whole image into the square.
-        model: model.json.
+        model: model.json of the network that classifies.
+        encoder: that of the network that gives the features, where it is another one; else none.
         layer: the layer whose features are compared.
         pooled: side of the pooled map by layer, where it is not the paper's.
         pca: .npz.
@@ -61,6 +63,7 @@ class Deployed:
     resize: int | None
     crop: str
     model: str
+    encoder: Sequence[str]
     layer: str
     pooled: Mapping[str, int]
     pca: str
@@ -78,7 +81,20 @@ class Deployed:
     options: Mapping[str, Any]
 
 
-PATHS = ("model", "pca", "index", "codes", "skipped", "softmax", "weights", "checks", "pixels", "pool", "sets")
+PATHS = (
+    "model",
+    "encoder",
+    "pca",
+    "index",
+    "codes",
+    "skipped",
+    "softmax",
+    "weights",
+    "checks",
+    "pixels",
+    "pool",
+    "sets",
+)
 
 
 def to_json(deployed: Deployed, folder: str | Path) -> dict[str, Any]:
@@ -132,9 +148,9 @@ def retrieval_context(deployed: Deployed, model: nn.Module) -> dict[str, Any]:
         FileFault: a file is absent, damaged, or does not belong to the others; it is named.
     """
     pca, pca_id = read_pca(deployed.pca)
-    digest = read_json(deployed.model)["weights_sha256"]
+    digest, *others = (read_json(path)["weights_sha256"] for path in (deployed.model, *deployed.encoder))
     facts = {"model": digest, "pool": deployed.pool_name}
-    own = facts | {"pca": pca_id, "layer": deployed.layer}
+    own = facts | {"pca": pca_id, "layer": deployed.layer, "model": [digest, *others][-1]}
     stored = []
     for path in deployed.codes:
         array, about = read_array(path, mapped=True)
@@ -148,7 +164,8 @@ def retrieval_context(deployed: Deployed, model: nn.Module) -> dict[str, Any]:
         for files in (deployed.codes, deployed.index)
     )
     (store,) = open_stores(deployed.softmax, deployed.weights, deployed.checks).values()
-    encode = Encoder(model, deployed.layer, pca, deployed.pooled)
+    network = freeze(open_checkpoint(deployed.encoder[0])[0]).to(_device(model)) if deployed.encoder else model
+    encode = Encoder(network, deployed.layer, pca, deployed.pooled)
     return {
         "encode": encode,
         "shards": list(hold(codes, indexes)),
@@ -156,6 +173,10 @@ def retrieval_context(deployed: Deployed, model: nn.Module) -> dict[str, Any]:
         "codes": ShardRows(stored),
         "read": partial(_read_images, deployed),
     }
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _runs(shards: Sequence[tuple[int, int]]) -> list[slice]:

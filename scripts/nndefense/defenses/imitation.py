@@ -56,24 +56,24 @@ def imitate(
     """
     device = next(encoder.parameters()).device
     extractor = FeatureExtractor(encoder, [layer], pooled, stop_early=True)
-    features, softmax = [], []
+    feature_blocks, softmax_blocks = [], []
     for part in _blocks(ids):
         images = read(part)
         values, _ = extract_features(extractor, images, batch, device)
-        features.append(half_features(values[layer]))
-        softmax.append(predict_softmax(classifier, images, batch, device))
-    features, softmax = np.concatenate(features), np.concatenate(softmax)
+        feature_blocks.append(half_features(values[layer]))
+        softmax_blocks.append(predict_softmax(classifier, images, batch, device))
+    features, softmax = np.concatenate(feature_blocks), np.concatenate(softmax_blocks)
     good = finite_rows(features, softmax)
     if good.sum() < 2:
         raise InputError(f"attacker's database has {good.sum()} usable images; allowed: at least 2")
-    ids, features, softmax = ids[good], features[good], to_half(softmax[good])
+    ids, features, rows = ids[good], features[good], to_half(softmax[good])
     pca = fit_pca(Moments.empty(features.shape[1]).update(features[:samples]), components)
     codes = pca.transform(features)
-    runs, weights = _runs(ids), stored_weights(softmax)
+    runs, weights = _runs(ids), stored_weights(rows)
     return {
         "encode": Encoder(encoder, layer, pca, pooled),
         "shards": [Held(build_index(codes), ids)],
-        "store": SoftmaxStore([(ids[a], ids[b - 1] + 1, softmax[a:b], weights[a:b]) for a, b in runs]),
+        "store": SoftmaxStore([(ids[a], ids[b - 1] + 1, rows[a:b], weights[a:b]) for a, b in runs]),
         "read": read,
         "codes": ShardRows([(ids[a], ids[b - 1] + 1, codes[a:b]) for a, b in runs]),
     }

@@ -130,8 +130,8 @@ class NearestNeighbors(Defense):
         ids = nearest_set(lists, self.k * self.candidates)[: len(codes)]
         (stored,) = context["codes"].rows_of(ids)
         near = torch.from_numpy(stored).to(codes.device)
-        rows = (torch.from_numpy(one).to(codes.device) for one in self._rows(ids, context))
-        return near if stored.dtype == np.uint8 else Around(codes, near), *rows
+        softmax, weights, valid = (torch.from_numpy(one).to(codes.device) for one in self._rows(ids, context))
+        return near if stored.dtype == np.uint8 else Around(codes, near), softmax, weights, valid
 
     def _search(self, codes: NDArray[np.float32], count: int, context: Context) -> tuple[NDArray, NDArray]:
         ids, distances = merge_neighbors(self._lists(codes, count, context), count)
@@ -151,6 +151,8 @@ class NearestNeighbors(Defense):
 @dataclass(frozen=True, eq=False)
 class BoundNeighbors(Bound):
     """Nearest neighbours as deployed, which can also be shown."""
+
+    defense: NearestNeighbors
 
     def neighbors(self, images: Tensor) -> Neighbors:
         """The neighbours that vote on images (B, 3, H, W) float32 in [0, 1]. Raises InputError for other images."""
@@ -178,8 +180,8 @@ class BoundNeighbors(Bound):
 
     def landmarks(self, classes: int) -> tuple[Tensor, Tensor, int]:
         """Codes from the beginning of the database, as many of each class, their classes by its softmax rows, and K."""
-        codes, classes, _ = self._landmarks
-        return codes, classes, self.defense.k
+        codes, own, _ = self._landmarks
+        return codes, own, self.defense.k
 
     def pictures(self, places: Tensor) -> Tensor | None:
         """Database images (b, 3, H, W) in [0, 1] of landmarks; None where the context cannot "read" them."""
@@ -202,8 +204,8 @@ class BoundNeighbors(Bound):
             found.append((*self.context["codes"].rows_of(ids[kept]), classes[kept], ids[kept]))
             if (counts >= per_class).all():
                 break
-        codes, classes, ids = (np.concatenate(part) for part in zip(*found, strict=True))
-        codes, width = torch.from_numpy(codes), self.context["encode"].scale.shape[0]
+        stored, classes, ids = (np.concatenate(part) for part in zip(*found, strict=True))
+        codes, width = torch.from_numpy(stored), self.context["encode"].scale.shape[0]
         codes = 2.0 * unpacked(codes, width) - 1 if codes.dtype == torch.uint8 else codes
         return codes, torch.from_numpy(classes), ids
 

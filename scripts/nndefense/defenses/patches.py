@@ -75,7 +75,9 @@ def build_patch_index(patches: NDArray[np.uint8], factory: str = "Flat") -> fais
     Raises:
         ConfigError, InputError: as `nndefense.database.index.build_index`.
     """
-    return build_index(_codes(patches), factory)
+    index = build_index(_codes(patches), factory)
+    assert isinstance(index, faiss.Index)
+    return index
 
 
 def nearest_patches(

@@ -5,7 +5,7 @@ around the query take part in the attention as far as they are within reach of t
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -47,7 +47,7 @@ class RetrievalAugmentedNetwork(Retrained):
         require_retrieval(model)
         return super().bind(model, context)
 
-    def differentiable(self, model: Model, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
+    def differentiable(self, model: Any, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
         net = require_retrieval(model)
         memory, count = net.memory, net.options.neighbors
         shown = standardized(model, images)

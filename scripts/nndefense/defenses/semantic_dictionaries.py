@@ -38,15 +38,15 @@ class Spectra(Sequence[Spectrum]):
     """
 
     def __init__(self, filters: Tensor, height: int, width: int) -> None:
-        self.count = len(filters)
+        self.size = len(filters)
         values = 2 * filters.shape[1] * filters.shape[2] * height * (width // 2 + 1)
         kept = max(1, KEPT_VALUES // values)
         self._transformed = lru_cache(kept)(lambda place: transform_filters(filters[place], height, width))
 
     def __len__(self) -> int:
-        return self.count
+        return self.size
 
-    def __getitem__(self, place: int) -> Spectrum:
+    def __getitem__(self, place: int) -> Spectrum:  # type: ignore[override]  # nobody asks for slices
         return self._transformed(place)
 
 

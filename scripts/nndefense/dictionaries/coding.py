@@ -5,6 +5,7 @@ ADMM takes fewer steps of the same cost. Images do not depend on each other.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -128,7 +129,7 @@ def evaluate(high: Tensor, maps: Tensor, spectrum: Spectrum, sparsity: float) ->
     return spectrum.energy(rest) + sparsity * maps.abs().sum(dim=(1, 2, 3))
 
 
-def _check(high: Tensor, spectrum: Spectrum, sparsity: float, method: str, iterations: int) -> type:
+def _check(high: Tensor, spectrum: Spectrum, sparsity: float, method: str, iterations: int) -> Any:
     if method not in METHODS:
         raise ConfigError(f"method {method!r} is unknown; allowed: {', '.join(METHODS)}")
     if not 0 < sparsity < float("inf"):

@@ -38,7 +38,7 @@ def split(images: Tensor, low_pass: float, padding: int = PADDING) -> tuple[Tens
     height, width = images.shape[2:]
     rows, columns = (_mirrored(side, padding, images.device) for side in (height, width))
     padded = images.index_select(2, rows).index_select(3, columns)
-    shape = padded.shape[2:]
+    shape = (padded.shape[2], padded.shape[3])
     smooth = torch.fft.irfft2(torch.fft.rfft2(padded) / _damping(shape, low_pass, images), s=shape)
     low = smooth[..., padding : padding + height, padding : padding + width]
     return low, images - low

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +64,8 @@ class Breaker:
 
     def decided(self, images: Tensor, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Class of each image, and the fresh draws that it is of (1 for the base model), (n,) each."""
-        common = {"batch": self.batch, "device": self.device, "seed": derive_seed(self.seed, "fresh", self.rule)}
+        seed = derive_seed(self.seed, "fresh", self.rule)
+        common: dict[str, Any] = {"batch": self.batch, "device": self.device, "seed": seed}
         if self.rule == "base":
             found = noisy_embeddings(self.embedding, images.cpu(), rows, count=1, sigma=0.0, **common)
             return nearest_label(smoothed_means(found, len(images)), self.gallery), np.ones(len(images), dtype=int)

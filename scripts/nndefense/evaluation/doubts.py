@@ -44,7 +44,7 @@ def database_doubts(
         pack: the query sets.
         k: the largest number of neighbours that vote.
     """
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for number, queries in enumerate(pack):
         for place, size in enumerate(sizes):
             voters = (lists["ids"][number, place, :, :k] >= 0).sum(axis=1).astype(np.int32)

@@ -110,8 +110,8 @@ def certified_rows(
     """Certified recall at each radius, of a file of `scripts/certify_queries.py`."""
     stored = read_arrays(path, "classes", "labels", "radius", "rows", "sigma")
     own = cell._replace(attack=certificate, setting=CERTIFIED, space=SPACE)
-    arrays = (stored[name] for name in ("classes", "labels", "rows", "radius"))
-    return measure_certified(Certificates(own, *arrays, float(stored["sigma"][0])), radii)
+    arrays = {name: stored[name] for name in ("classes", "labels", "rows", "radius")}
+    return measure_certified(Certificates(own, **arrays, sigma=float(stored["sigma"][0])), radii)
 
 
 def attacked_rows(cell: Cell, path: str | Path, rule: str, sigma: float) -> list[tuple[Cell, dict[str, Any]]]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nndefense.core.errors import FileFault
 from nndefense.core.files import file_sha256, read_json
@@ -87,7 +87,9 @@ def read_guarded(path: str | Path) -> GuardedSystem:
     files = values.pop("files", None)
     if not isinstance(files, dict) or set(files) != set(FILES) or not files["gallery"] or not files["model"]:
         raise fault(path, "does not describe a smoothed retrieval, or is of another version")
-    places = {key: [os.path.normpath(Path(path).parent / one) for one in listed] for key, listed in files.items()}
+    places: dict[str, Any] = {
+        key: [os.path.normpath(Path(path).parent / one) for one in listed] for key, listed in files.items()
+    }
     places |= {key: places[key][0] for key in ("gallery", "model")}
     try:
         return GuardedSystem(**values, **places)

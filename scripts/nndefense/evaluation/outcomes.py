@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -90,7 +90,8 @@ def read_predictions(path: str | Path, features: str, pack: Pack) -> list[Answer
             raise fault(path, f"holds answers to {member!r}, which is not among {', '.join(sets)}")
         cell = Cell.of(System.parse(system, features), sets[member])
         one = Answers(cell, values, stored["labels"], stored["rows"], stored[f"{member}/delta"])
-        found.append(replace(one, **doubts_of(stored, sets[member], cell)))
+        doubts: dict[str, Any] = doubts_of(stored, sets[member], cell)
+        found.append(replace(one, **doubts))
     return found
 
 

@@ -27,14 +27,20 @@ def read_neighbor_images(files: Files, facts: Facts, network: Any) -> dict[str, 
 
 
 def read_encoder(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
-    """`encode`: images (B, 3, H, W) -> the codes (B, d) that the defence searches with, differentiable."""
+    """`encode`: images (B, 3, H, W) -> the codes (B, d) that the defence searches with, differentiable.
+
+    Files: the PCA; model.json and weights of the network that gives the features, where it is not the one attacked.
+    """
     from nndefense.features.extract import FeatureExtractor
     from nndefense.features.pca import as_torch
     from nndefense.features.stored_pca import read_pca
+    from nndefense.models.build import freeze
+    from nndefense.models.checkpoint import open_checkpoint
 
-    layer = facts["layer"]
-    mean, projection = as_torch(read_pca(files[0])[0], next(network.parameters()).device)
-    extractor = FeatureExtractor(network, [layer], facts["pooled"], stop_early=True)
+    layer, device = facts["layer"], next(network.parameters()).device
+    mean, projection = as_torch(read_pca(files[0])[0], device)
+    encoder = freeze(open_checkpoint(files[1])[0]).to(device) if files[1:] else network
+    extractor = FeatureExtractor(encoder, [layer], facts["pooled"], stop_early=True)
     return {"encode": lambda images: (extractor(images)[0][layer] - mean) @ projection.T}
 
 

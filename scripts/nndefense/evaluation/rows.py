@@ -140,7 +140,12 @@ def collect_rows(
     """
     found: list[dict[str, Any]] = []
     for path in paths:
-        rows = measured_rows(path, kind, facts) if Path(path).suffix == ".npz" else read_rows(path, kind)
+        if Path(path).suffix == ".npz":
+            assert isinstance(kind, Kind), "answers are measured by a kind"
+            assert facts is not None, "answers need facts"
+            rows = measured_rows(path, kind, facts)
+        else:
+            rows = read_rows(path, kind)
         if rows and found and list(rows[0]) != list(found[0]):
             raise FileFault(f"{path}: has columns {', '.join(rows[0])}, other files {', '.join(found[0])}")
         found += rows

@@ -114,7 +114,7 @@ def list_submissions(path: Path, defense: str | None, ball: Ball | None, epsilon
             raise InputError(f"{path}: --{missing[0]} is missing; left out only for packs of a run, {PACK}")
         ball = ball or Ball.parse("raw01")
         columns = {"attack": SUBMITTED, "setting": SUBMITTED, "space": str(ball), "epsilon": epsilon}
-        return [Submission(path, defense, ball, columns)]
+        return [Submission(path, str(defense), ball, columns)]
     defense = defense or (pack.threat.defense if pack.threat else None)
     if defense is None:
         raise InputError(f"{path}: --defense is missing; its path names no defence, as adaptive-DEFENSE does")
@@ -243,8 +243,8 @@ def _check_distances(
     parts = []
     for start in range(0, len(images), BATCH):
         part = slice(start, start + BATCH)
-        pair = [torch.from_numpy(np.ascontiguousarray(one)) for one in (clean.images[places[part]], images[part])]
-        parts.append(distances(*pair, clean.statistics)[str(submission.ball or "raw01")].numpy())
+        known, own = (torch.from_numpy(np.ascontiguousarray(one)) for one in (clean.images[places[part]], images[part]))
+        parts.append(distances(known, own, clean.statistics)[str(submission.ball or "raw01")].numpy())
     delta = np.concatenate(parts)
     # Written so that a distance that is no number fails it.
     inside = delta <= submission.epsilon * (1 + TOLERANCE)

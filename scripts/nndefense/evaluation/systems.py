@@ -150,7 +150,8 @@ def doubts_of_system(system: DefendedSystem, bound: "Bound", images: np.ndarray,
 
     deployed = read_deployed(system.files[0])
     first = read_copies(system.clean, deployed.pixels, deployed.skipped).of(rows)[deployed.pool_name]
-    parts = list(in_device_batches(lambda shown, part: bound.rests_on(shown), images, bound.device, system.batch))
+    neighbors: Any = bound
+    parts = list(in_device_batches(lambda shown, _: neighbors.rests_on(shown), images, bound.device, system.batch))
     voters, near = (np.concatenate(part) for part in zip(*parts, strict=True))
     copies = first < deployed.images
     return {"voters": voters, "near": near | copies, "copies": copies}

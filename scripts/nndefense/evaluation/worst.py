@@ -46,7 +46,9 @@ def measure_breaks(answers: Sequence[Answers]) -> Measured:
         for cell, one in right.items():
             if cell.setting != "clean" and cell.attack != WORST:
                 alone[cell.setting, cell.attack] = one & alone.get((cell.setting, cell.attack), True)
-        clean = np.logical_and.reduce([one for cell, one in right.items() if cell.setting == "clean"] or [True])
+        clean = np.logical_and.reduce(
+            [one for cell, one in right.items() if cell.setting == "clean"] or [np.array(True)]
+        )
         broken = {name: clean & ~one for name, one in alone.items()}
         times = sum((one.astype(int) for one in broken.values()), np.zeros(len(worst.rows), dtype=int))
         for (setting, attack), one in alone.items():

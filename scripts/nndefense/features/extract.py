@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,34 +10,33 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nndefense.core.errors import ConfigError, InputError
-from nndefense.features.layers import available_layers, find_block
-from nndefense.features.names import block_name, is_rmac, parse_layer
-from nndefense.features.pooling import pool_features, pool_side
-from nndefense.features.rmac import rmac
+from nndefense.features.layers import Tap, find_tap, prefix_tokens, record
+from nndefense.features.names import parse_layer
+from nndefense.features.pooling import pooling_of
 from nndefense.models.batching import in_batches
 from nndefense.models.computing import SINGLE, Computing
 from nndefense.models.predict import image_batch, require_eval
-from nndefense.models.standardize import Standardized
 
 
 class _Stop(Exception):
-    """Leaves the forward pass after the last block that is needed."""
+    """Leaves the forward pass once all layers have their values."""
 
 
 class FeatureExtractor:
-    """Pooled activations of residual blocks: the residual + shortcut sum before the block's last ReLU.
+    """Values of layers as vectors: pooled maps and tokens.
 
-    (Dubey et al. 2019, §5.1 and Table 3.) Differentiable; the caller decides about the grad mode.
-    model: a ResNet whose blocks end in `self.relu`, none of which works in place.
-    layers: names such as conv_5_1, or conv_5_1-RMAC for unit vectors pooled by R-MAC.
+    Of residual blocks those before the last ReLU, residual + shortcut (Dubey et al. 2019, §5.1 and Table 3); of other
+    modules what they give. Differentiable; the caller decides about the grad mode.
+    model: a network none of whose activations works in place.
+    layers: names as of `nndefense.features.names`; which network they say is not looked at.
     pool: side of the average-pooled map by layer, where it is not Table 3's.
-    stop_early: skip what follows the last needed block; the logits are None then.
-    Raises ConfigError for layers the model lacks, InputError for in-place ReLUs.
+    stop_early: skip what follows the last needed module; the logits are None then.
+    Raises ConfigError for layers the model lacks, InputError for in-place activations.
     """
 
     def __init__(
         self,
-        model: Standardized,
+        model: nn.Module,
         layers: Sequence[str],
         pool: Mapping[str, int] | None = None,
         stop_early: bool = False,
@@ -46,14 +46,13 @@ class FeatureExtractor:
             raise ConfigError(f"pool: layer {strangers[0]!r} is not extracted; allowed: {', '.join(layers)}")
         if len(set(layers)) != len(layers):
             raise ConfigError(f"layers {', '.join(layers)}: each may be named once")
-        self.model = model
+        self.model: Any = model
         self.layers = tuple(layers)
         self.stop_early = stop_early
-        self._blocks = {layer: find_block(model, layer) for layer in layers}
-        self._pooling = {layer: _pooling(layer, pool.get(layer)) for layer in layers}
-        order = available_layers(model)
-        self._last = max(layers, key=lambda layer: order.index(block_name(layer))) if layers else None
-        if any(isinstance(module, nn.ReLU) and module.inplace for module in model.modules()):
+        self.taps: dict[str, Tap] = {layer: find_tap(model, layer) for layer in layers}
+        prefix = prefix_tokens(model)
+        self._pooling = {layer: pooling_of(layer, parse_layer(layer), pool.get(layer), prefix) for layer in layers}
+        if any(getattr(module, "inplace", False) is True for module in model.modules()):
             raise InputError(
                 "the model has in-place ReLUs, which overwrite pre-ReLU features: see keep_pre_relu_values"
             )
@@ -61,18 +60,18 @@ class FeatureExtractor:
     def __call__(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
         """Images (B, 3, H, W) in [0, 1] -> ({layer: float32 (B, D)}, logits (B, C) or None)."""
         maps, logits = self.maps(images)
-        features = {layer: self._pooling[layer](_wide(maps[layer])).float() for layer in self.layers}
-        return features, logits
+        return {layer: self._pooling[layer](maps[layer]).float() for layer in self.layers}, logits
 
     def maps(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
-        """As a call, but the whole maps (B, channels, height, width), neither pooled nor flattened."""
+        """As a call, but the values as the modules give them, neither pooled nor flattened."""
         maps: dict[str, Tensor] = {}
+        waiting = set(self.layers)
         handles = []
         try:
-            for layer, block in self._blocks.items():
-                handles.append(block.relu.register_forward_pre_hook(_recorder(maps, layer)))
-            if self.stop_early and self._last is not None:
-                handles.append(self._blocks[self._last].register_forward_hook(_stop))
+            for layer, tap in self.taps.items():
+                handles.append(record(tap, partial(maps.__setitem__, layer)))
+            if self.stop_early and self.layers:
+                handles += [tap.end.register_forward_hook(_stopping(waiting, name)) for name, tap in self.taps.items()]
             try:
                 logits = self.model(images)
             except _Stop:
@@ -80,12 +79,9 @@ class FeatureExtractor:
         finally:
             for handle in handles:
                 handle.remove()
+        if absent := [layer for layer in self.layers if layer not in maps]:
+            raise ConfigError(f"layer {absent[0]!r}: the network does not call it; allowed: a module that it calls")
         return maps, logits
-
-    @property
-    def ends(self) -> dict[str, nn.Module]:
-        """Of each layer the module whose last call takes what is recorded."""
-        return {layer: block.relu for layer, block in self._blocks.items()}
 
     def dimensions(self, height: int, width: int) -> dict[str, int]:
         """Number of features by layer for images of that size; costs one forward pass of one image."""
@@ -95,29 +91,15 @@ class FeatureExtractor:
         return {layer: values.shape[1] for layer, values in features.items()}
 
 
-def _pooling(layer: str, side: int | None) -> Callable[[Tensor], Tensor]:
-    if not is_rmac(layer):
-        return partial(pool_features, side=pool_side(parse_layer(layer)[0], side))
-    if side is not None:
-        raise ConfigError(f"pool: layer {layer!r} is pooled by R-MAC, which has no side to choose")
-    return rmac
+def _stopping(waiting: set[str], layer: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    """A hook that leaves the pass with the last of the layers that wait for their values."""
 
+    def stop(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        waiting.discard(layer)
+        if not waiting:
+            raise _Stop
 
-def _wide(values: Tensor) -> Tensor:
-    # What is summed over a map is more than bf16 can tell apart.
-    return values.float() if values.dtype == torch.bfloat16 else values
-
-
-def _recorder(maps: dict[str, Tensor], layer: str):
-    # A block calls its one ReLU module several times; the last call's input is the residual + shortcut sum.
-    def record(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        maps[layer] = arguments[0]
-
-    return record
-
-
-def _stop(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-    raise _Stop
+    return stop
 
 
 def extract_features(

@@ -33,7 +33,7 @@ def compiled(extractor: FeatureExtractor, computing: Computing, device: str | to
 def graph_of(extractor: FeatureExtractor) -> nn.Module | None:
     """Maps and logits of standardised images, without what follows the last map of an extractor that stops early.
 
-    None for a network that torch.fx cannot follow.
+    None for a network that torch.fx cannot follow, or not to the layers.
     """
     net = extractor.model.net
     try:
@@ -44,7 +44,11 @@ def graph_of(extractor: FeatureExtractor) -> nn.Module | None:
         return None
     names = {module: name for name, module in net.named_modules()}
     last = {node.target: node for node in graph.graph.nodes if node.op == "call_module"}
-    maps = {layer: last[names[relu]].args[0] for layer, relu in extractor.ends.items()}
+    # Modules within which tracing went on are no nodes.
+    if any(names[tap.module] not in last for tap in extractor.taps.values()):
+        return None
+    nodes = {layer: (last[names[tap.module]], tap.taken) for layer, tap in extractor.taps.items()}
+    maps = {layer: node.args[0] if taken else node for layer, (node, taken) in nodes.items()}
     (output,) = (node for node in graph.graph.nodes if node.op == "output")
     output.args = ((maps, None if extractor.stop_early and maps else output.args[0]),)
     graph.graph.eliminate_dead_code()

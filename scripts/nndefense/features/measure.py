@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nndefense.features.extract import FeatureExtractor
-from nndefense.features.names import is_rmac, parse_layer
+from nndefense.features.names import RMAC, parse_layer
 from nndefense.features.pooling import pool_features, pool_side
 from nndefense.models.standardize import Standardized
 
@@ -23,7 +23,8 @@ def measure_layers(
     sizes = {}
     for layer in layers:
         channels, height, width = maps[layer].shape[1:]
-        side = 1 if is_rmac(layer) else pool_side(parse_layer(layer)[0], pool.get(layer))
+        asked = parse_layer(layer)
+        side = 1 if asked.pooling == RMAC else pool_side(asked.block[0] if asked.block else 0, pool.get(layer))
         pooled = pool_features(maps[layer], side).shape[1]
         tall, wide = min(side, height), min(side, width)
         sizes[layer] = {

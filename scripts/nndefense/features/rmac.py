@@ -46,7 +46,7 @@ def rmac(maps: Tensor, levels: int = 3, pre_relu: bool = False) -> Tensor:
     A map without positive values gives zeros then. Differentiable. Raises ConfigError as `rmac_regions`.
     """
     values = maps if pre_relu else functional.relu(maps)
-    regions = rmac_regions(*maps.shape[-2:], levels)
+    regions = rmac_regions(maps.shape[-2], maps.shape[-1], levels)
     maxima = torch.stack(
         [values[..., top : top + tall, left : left + wide].amax((2, 3)) for top, left, tall, wide in regions]
     )

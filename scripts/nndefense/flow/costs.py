@@ -3,13 +3,16 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 UNKNOWN = math.nan
 
 
 def counted_jobs(script: str, count: int) -> "list[Job]":
     """Jobs of which nothing but their number is known."""
-    unknown = dict.fromkeys(("rows", "read", "written", "forward", "backward", "flop", "serial"), UNKNOWN)
+    unknown: dict[str, Any] = dict.fromkeys(
+        ("rows", "read", "written", "forward", "backward", "flop", "serial"), UNKNOWN
+    )
     return [Job(script=script, counted=True, **unknown)] * count
 
 

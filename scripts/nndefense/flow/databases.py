@@ -7,6 +7,7 @@ from nndefense.config import Config
 from nndefense.config.base import flat
 from nndefense.database.engines import EXACT
 from nndefense.features.names import is_rmac
+from nndefense.flow.encoders import passes_of
 
 
 def databases_of(config: Config, pool: str) -> Databases:
@@ -51,7 +52,7 @@ def pool_passes(config: Config) -> list[tuple[int, str, list[str]]]:
 
     The first entry's pass gives the softmax rows, so every pool has it, with its first layer where none is evaluated.
     """
-    passes = config.features.passes
+    passes = passes_of(config)
     every = [
         (number, pool, [layer for layer in layers if pool in pools_of(config, layer)])
         for number, layers in enumerate(passes)

@@ -9,6 +9,7 @@ from nndefense.axes.threat import ADAPTIVE
 from nndefense.config import Config
 from nndefense.features.names import is_rmac
 from nndefense.flow.costs import UNKNOWN
+from nndefense.flow.encoders import encoder_of
 from nndefense.flow.rates import ImageRates, Rates, StartUp
 
 MB = 1_000_000
@@ -25,7 +26,7 @@ class Network:
     Attributes:
         rate: name among the rates' networks, ARCHITECTURE/SIDE.
         flop: operations of a whole forward pass.
-        passes: of each entry of `features.layers`; later ones stop behind their last layer.
+        passes: of its own passes, by their numbers; later ones than the first stop behind their last layer.
         dimensions: features by layer, as they are pooled.
         held: bytes at the peak of a forward pass. held_backward: likewise with the gradient of the image.
         weights: bytes of its file of weights.
@@ -33,7 +34,7 @@ class Network:
 
     rate: str
     flop: float
-    passes: tuple[float, ...] = ()
+    passes: Mapping[int, float] = field(default_factory=dict)
     dimensions: Mapping[str, int] = field(default_factory=dict)
     held: float = 0
     held_backward: float = 0
@@ -164,7 +165,7 @@ class Estimate:
 
     def dimension(self, layer: str, side: int | None) -> float:
         """Features of a layer."""
-        network = self.network(self.config.target, side)
+        network = self.network(encoder_of(self.config, layer), side)
         return network.dimensions.get(layer, UNKNOWN) if network else UNKNOWN
 
     def components(self, layer: str, pool: str) -> float:

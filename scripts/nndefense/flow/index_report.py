@@ -6,6 +6,7 @@ from nndefense.config import Config
 from nndefense.config.sections import MeasuredIndex
 from nndefense.database.engines import EXACT
 from nndefense.features.names import is_rmac
+from nndefense.flow.encoders import layer_place
 from nndefense.flow.queries import base_ball
 from nndefense.flow.resources import BARE, CELL_ROWS, MB, rounded
 
@@ -27,7 +28,7 @@ def measured_packs(config: Config) -> list[Pack]:
 
 def measured_file(config: Config, one: MeasuredIndex) -> str:
     """Answers of an index, and what it costs."""
-    place = f"{config.target}/{config.base.features}/{config.base.pool}"
+    place = f"{layer_place(config, config.base.features)}/{config.base.pool}"
     return f"<results>/index/{place}/report/{one.word}.npz"
 
 

@@ -82,6 +82,12 @@ def defense_kind(config: Config, defense: str) -> str:
 def defense_options(config: Config, defense: str) -> dict[str, Any]:
     """Options of a defence; the nearest neighbours are deployed at the base values."""
     base = config.base
+    if defense in config.defenses and config.defenses[defense].kind == NEIGHBORS:
+        # As searches of the workflow, where nothing else is said: so equal distances are decided alike.
+        options, searched = config.defenses[defense].options, config.index.neighbors
+        found = options | {"probes": options["probes"] or config.index.probes}
+        found["searched"] = options["searched"] or (searched if searched >= options["k"] else None)
+        return {name: value for name, value in found.items() if value is not None}
     if defense != NEIGHBORS:
         return {} if defense == NO_DEFENSE else config.defenses[defense].options
     found = {

@@ -16,6 +16,7 @@ from nndefense.core.registry import Entry
 from nndefense.defenses import DEFENSES
 from nndefense.flow.databases import attacker_shards, databases_of
 from nndefense.flow.dictionaries import CLUSTERS, DICTIONARIES, ORACLE, dictionary_model, tuned_by, tuned_file
+from nndefense.flow.encoders import encoder_of, layer_place
 from nndefense.flow.models import defense_kind
 from nndefense.flow.queries import attacked_defense, file_of, method_options, neighbor_packs
 
@@ -23,6 +24,7 @@ CONTEXT = "nndefense.evaluation.context"
 READERS = "nndefense.evaluation.readers"
 PURIFYING = "nndefense.evaluation.purifying"
 TUNED = "tuned"
+MODEL_FILES = ("model.json", "weights.safetensors")
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,16 @@ def _neighbor_images(case: Case) -> list[str]:
     return [*_knowledge(case), *_pool(case.config, pool)]
 
 
+def _own_encoder(config: Config, layer: str) -> list[str]:
+    """Files of the network that a layer is of, if that is not the target."""
+    own = encoder_of(config, layer)
+    return [] if own == config.target else [f"<results>/models/{own}/{file}" for file in MODEL_FILES]
+
+
 def _encoder(case: Case) -> list[str]:
     config = case.config
-    return [f"<results>/pca/{config.target}/{config.base.features}/{case.pack.threat.database.pool}.npz"]
+    pca = f"<results>/pca/{layer_place(config, config.base.features)}/{case.pack.threat.database.pool}.npz"
+    return [pca, *_own_encoder(config, config.base.features)]
 
 
 def _encoder_facts(case: Case) -> dict[str, Any]:
@@ -102,14 +111,14 @@ def _surrogates(case: Case) -> list[str]:
     adaptive = case.config.attacks.adaptive
     more = adaptive.surrogates if adaptive else []
     names = dict.fromkeys([case.config.target, case.config.surrogate, *more])
-    return [
-        f"<results>/models/{name}/{file}" for name in names if name for file in ("model.json", "weights.safetensors")
-    ]
+    return [f"<results>/models/{name}/{file}" for name in names if name for file in MODEL_FILES]
 
 
 def _retrieval(case: Case) -> list[str]:
     if _imitates(case):
         return []
+    if case.defense in case.config.defenses:
+        return [f"<results>/retrievals/{case.defense}.json"]
     database = case.pack.threat.database if case.attacking and case.pack.threat else None
     return ["<results>/knn.json" if database is None else f"<results>/attackers/{database}.json"]
 
@@ -123,7 +132,7 @@ def _imitation(case: Case) -> list[str]:
     if not _imitates(case):
         return []
     pool, surrogate = case.config.base.pool, case.config.surrogate
-    model = [f"<results>/models/{surrogate}/{file}" for file in ("model.json", "weights.safetensors")]
+    model = [f"<results>/models/{surrogate}/{file}" for file in MODEL_FILES]
     return [*model, *_pool(case.config, pool)]
 
 
@@ -141,7 +150,7 @@ def _imitation_facts(case: Case) -> dict[str, Any]:
 
 def _dictionaries(case: Case) -> list[str]:
     chooser = case.config.defenses[case.defense].chooser or dictionary_model(case.config)
-    model = [f"<results>/models/{chooser}/{file}" for file in ("model.json", "weights.safetensors")]
+    model = [f"<results>/models/{chooser}/{file}" for file in MODEL_FILES]
     return [CLUSTERS, DICTIONARIES, *model]
 
 

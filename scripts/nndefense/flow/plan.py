@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from nndefense.axes.shards import parse_shard_name
 from nndefense.config import Config
@@ -58,7 +59,7 @@ class Plan:
         """The script that takes the most CPU hours (or GPU hours, where these are more), its share, and of which."""
         found = []
         for name, label in (("cpu_hours", "CPU hours"), ("gpu_hours", "GPU hours")):
-            most, whole = max(self.stages, key=lambda one, name=name: getattr(one, name)), getattr(self.total, name)
+            most, whole = max(self.stages, key=attrgetter(name)), getattr(self.total, name)
             if whole > 0:
                 found.append((getattr(most, name), most.script, getattr(most, name) / whole, label))
         return max(found)[1:] if found else None

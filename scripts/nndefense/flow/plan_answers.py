@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from nndefense.flow.batches import Batch, searched_batches
 from nndefense.flow.costs import UNKNOWN, Job
 from nndefense.flow.databases import databases_of, pools_of
+from nndefense.flow.encoders import pass_encoder, passes_of
 from nndefense.flow.estimate import MB, MEMBER, SEAL, Estimate
 from nndefense.flow.plan_attacks import NAMED
 from nndefense.flow.plan_databases import stored_bytes
@@ -19,7 +20,7 @@ VOTED_MB = 10
 
 def query_jobs(at: Estimate) -> Iterator[Job]:
     """Passes over batches of query sets; that of the first entry of `features.layers` gives the bare answers, too."""
-    for number, layers in enumerate(at.config.features.passes):
+    for number, layers in enumerate(passes_of(at.config)):
         for batch in searched_batches(at.config):
             if number == 0 or set(layers) & set(batch.systems):
                 yield _query_job(at, batch, number, layers)
@@ -27,7 +28,7 @@ def query_jobs(at: Estimate) -> Iterator[Job]:
 
 def _query_job(at: Estimate, batch: Batch, number: int, layers: list[str]) -> Job:
     config, side = at.config, at.query_side
-    network, rows, start = at.network(config.target, side), asked_queries(at, batch), at.started("torch")
+    network, rows, start = at.network(pass_encoder(config, number), side), asked_queries(at, batch), at.started("torch")
     flop = network.passes[number] if network else UNKNOWN
     features = 2 * sum(at.dimension(layer, side) for layer in layers)
     store = stored_bytes(config) if number == 0 else 0

@@ -9,6 +9,7 @@ from nndefense.database.engines.grid import CELL
 from nndefense.features.names import is_rmac
 from nndefense.flow.costs import UNKNOWN, Job
 from nndefense.flow.databases import attacker_shards, databases_of, is_kept, pool_passes, pools_of, shards_of
+from nndefense.flow.encoders import pass_encoder, passes_of
 from nndefense.flow.estimate import MB, MEMBER, SEAL, Estimate
 from nndefense.flow.plan_attacks import attack_databases
 from nndefense.retrieval.weights import weight_columns
@@ -75,7 +76,7 @@ def extracted_shards(config: Config) -> Iterator[tuple[int, str, list[str], Shar
     for number, pool, own in asked:
         yield from ((number, pool, own, shard) for shard in used_shards(config, pool, None if number == 0 else own))
     base = config.base.pool
-    for number, layers in enumerate(config.features.passes):
+    for number, layers in enumerate(passes_of(config)):
         fitted = any(base in fitted_pools(config, layer) for layer in layers)
         if fitted and (number, base) not in [one[:2] for one in asked]:
             sample = shards_of(config, base, config.features.pca_samples)
@@ -87,13 +88,13 @@ def extraction_jobs(at: Estimate) -> Iterator[Job]:
     for number, pool, own, shard in extracted_shards(at.config):
         kept = is_kept(at.config, shard)
         # All layers of a pass are kept, but codes of those alone that the pool is asked for.
-        layers = at.config.features.passes[number] if kept else own
+        layers = passes_of(at.config)[number] if kept else own
         yield _extraction(at, number, pool, layers, shard[1] - shard[0], kept)
 
 
 def _extraction(at: Estimate, number: int, pool: str, layers: list[str], rows: int, kept: bool) -> Job:
     config, side = at.config, at.pool_side(pool)
-    network = at.network(config.target, side)
+    network = at.network(pass_encoder(config, number), side)
     flop = network.passes[number] if network else UNKNOWN
     features = [at.dimension(layer, side) for layer in layers]
     each = 2 * sum(features) if kept else sum(at.code_bytes(layer, pool) for layer in layers)

@@ -1,6 +1,7 @@
 """Which query sets a configuration asks for, and which system is evaluated on which of them."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from nndefense.attacks import ATTACKS
 from nndefense.axes.ball import LINF, Ball
@@ -264,7 +265,7 @@ def file_of(config: Config, pack: Pack) -> Pack:
     return pack
 
 
-def method_options(config: Config, ball: Ball, threat: Threat, attack: str) -> dict[str, object]:
+def method_options(config: Config, ball: Ball, threat: Threat, attack: str) -> dict[str, Any]:
     """Options of an attack within a ball, in a threat model."""
     attacks = config.attacks
     methods = attacks.linf.methods if ball == LINF and attacks.linf else attacks.methods

@@ -1,6 +1,7 @@
 """Smoothed retrieval: which systems a configuration asks for, and where their files are."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from nndefense.axes.numbers import number_text
 from nndefense.config import Config
@@ -25,7 +26,7 @@ class Guard:
         return f"{self.task}/{self.embedding}/sigma-{number_text(self.sigma)}"
 
     @classmethod
-    def of(cls, wildcards: object) -> "Guard":
+    def of(cls, wildcards: Any) -> "Guard":
         """The retrieval of a rule's wildcards."""
         return cls(wildcards.task, wildcards.embedding, float(wildcards.sigma))
 

@@ -169,7 +169,7 @@ class ImageSet(ABC):
         """Take from an earlier listing what `read_sources` needs; arguments as of `adopt`."""
         self.size = about["size"]
 
-    def read(self, rows: Sequence[int]) -> Batch:
+    def read(self, rows: Sequence[int] | np.ndarray) -> Batch:
         """Return the images of `rows`, in that order.
 
         Raises:
@@ -197,7 +197,7 @@ def changed(name: str, how: str) -> FileFault:
     )
 
 
-def checked_rows(rows: Sequence[int], length: int) -> np.ndarray:
+def checked_rows(rows: Sequence[int] | np.ndarray, length: int) -> np.ndarray:
     """Return `rows` as int64 (n,).
 
     Raises:

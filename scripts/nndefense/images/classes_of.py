@@ -69,7 +69,7 @@ class ClassesOf(ImageSet):
         found = count = 0
         for block in self.whole.manifest_blocks():
             kept = np.isin(block["label"], wanted)
-            found, count = found + np.count_nonzero(kept), count + len(kept)
+            found, count = found + int(np.count_nonzero(kept)), count + len(kept)
             yield {name: values[kept] for name, values in block.items()}
         if not found:
             raise InputError(f"classes_of: none of {count} images is of the classes {_some(self.classes)}")

@@ -1,7 +1,7 @@
 """CUB-200-2011: photographs of 200 species of birds."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -25,6 +25,8 @@ from nndefense.images.listed import (
 WANTED = (
     "root must be the folder CUB_200_2011 that CUB_200_2011.tgz (https://data.caltech.edu/records/65de6-vp158) holds"
 )
+
+Value = TypeVar("Value", int, str)
 
 
 class Cub200(ListedImages):
@@ -77,16 +79,16 @@ def _read(root: Path) -> tuple[Listing, np.ndarray]:
     return listing, np.array(train) == 1
 
 
-def _by_number(path: Path, value: type) -> dict[int, int | str]:
+def _by_number(path: Path, value: type[Value]) -> dict[int, Value]:
     """A list of numbers and values. Raises InputError for a number that stands there twice."""
     rows = read_list(path, (int, value), WANTED)
-    found = dict(rows)
+    found: dict[int, Value] = dict(rows)
     if len(found) < len(rows):
         raise InputError(f"{path} has {len(rows)} lines, but only {len(found)} numbers; allowed: each number once")
     return found
 
 
-def _matched(path: Path, images: dict[int, int | str]) -> list[int]:
+def _matched(path: Path, images: dict[int, str]) -> list[int]:
     """The value that a list gives to each image, in the images' order."""
     found = _by_number(path, int)
     if found.keys() != images.keys():

@@ -164,7 +164,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 def _upright(original: Image.Image, rgb: Image.Image) -> Image.Image:
     """Apply the orientation in the EXIF data of `original`; EXIF data that cannot be read counts as none."""
     try:
-        turn = TURNS.get(original.getexif().get(EXIF_ORIENTATION))
+        turn = TURNS.get(original.getexif().get(EXIF_ORIENTATION, 0))
     except Exception:
         turn = None
     return rgb if turn is None else rgb.transpose(turn)
@@ -199,7 +199,9 @@ def fit(image: Image.Image, size: int, resize: int | None, crop: str) -> Image.I
 class Encoded(Protocol):
     """Bytes of an encoded image, `size` of them, that are not read yet."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
 
     def read_bytes(self) -> bytes:
         """Raises OSError or Undecodable."""

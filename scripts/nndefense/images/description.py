@@ -80,7 +80,7 @@ def open_described(description: str | Path) -> ImageSet:
 
 
 def read_blocks(
-    image_set: ImageSet, rows: Sequence[int], size: int
+    image_set: ImageSet, rows: Sequence[int] | np.ndarray, size: int
 ) -> Iterator[tuple[slice, np.ndarray, dict[int, str]]]:
     """Read `rows` in blocks: (positions, uint8 images (b, H, W, 3), skipped position in `rows` -> reason)."""
     for start in range(0, len(rows), size):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -21,7 +21,7 @@ PARTS = ("all", "train", "test", "first_classes", "last_classes")
 
 # Options of all of them.
 Part = Annotated[
-    Literal[PARTS],
+    Literal[PARTS],  # type: ignore[valid-type]  # words that stand in a tuple, for pydantic
     Field(
         description="Which images: `all`; the publisher's split for classification, `train` or `test`; or its use for "
         "retrieval, `first_classes`, the first half of the classes (to train on), or `last_classes`, the second half "
@@ -94,7 +94,7 @@ class ListedImages(ImageSet):
             raise InputError(f"{self.root}: its lists name no image in this part; allowed: a part that has some")
         labels = listing.labels[kept]
         yield {
-            "source": text_column([listing.paths[row] for row in np.flatnonzero(kept)]),
+            "source": text_column([listing.paths[row] for row in np.flatnonzero(kept).tolist()]),
             "label": labels,
             "tag": text_column([self.class_names[label] for label in labels]),
         }
@@ -126,7 +126,7 @@ def in_part(part: str, listing: Listing, train: np.ndarray) -> np.ndarray:
     return (parts | {"first_classes": first, "last_classes": ~first})[part]
 
 
-def read_list(path: Path, columns: Sequence[type], wanted: str, header: str = "") -> list[tuple[int | str, ...]]:
+def read_list(path: Path, columns: Sequence[type], wanted: str, header: str = "") -> list[Any]:
     """The lines of a list whose columns are separated by spaces.
 
     Args:

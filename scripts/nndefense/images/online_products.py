@@ -50,7 +50,7 @@ class OnlineProducts(ListedImages):
         ],
         size: Size,
         part: Annotated[
-            Literal[HALVES],
+            Literal[HALVES],  # type: ignore[valid-type]  # words that stand in a tuple, for pydantic
             Field(
                 description="Which images: `all`; `first_classes`, the products of Ebay_train.txt (to train on, 59,551 "
                 "images); or `last_classes`, those of Ebay_test.txt (to search in, 60,502 images). Labels stay those "
@@ -58,7 +58,7 @@ class OnlineProducts(ListedImages):
             ),
         ] = "all",
         label: Annotated[
-            Literal[LABELS],
+            Literal[LABELS],  # type: ignore[valid-type]  # likewise
             Field(description="What labels and tags tell apart: each `product` (22,634) or each `category` (12)."),
         ] = "product",
         resize: Resize = None,

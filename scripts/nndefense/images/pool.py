@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,8 @@ class PoolReader:
 
     def tags_at(self, places: Sequence[int] | np.ndarray) -> np.ndarray:
         """Tags (n,) of the images at `places` in the pool's order."""
-        return self.pool.tags_at(places, {name: one.listed for name, one in self.sets.items()})
+        stored: dict[str, Any] = {name: one.listed for name, one in self.sets.items()}
+        return self.pool.tags_at(places, stored)
 
     def read(self, places: Sequence[int] | np.ndarray) -> Batch:
         """Images at `places` in the pool's order, uint8 (n, H, W, 3). InputError if their sizes differ."""
@@ -61,7 +63,8 @@ class PoolReader:
 
     def read_found(self, found: Found) -> Batch:
         """Images of rows of the sets, uint8 (n, H, W, 3). InputError if their sizes differ."""
-        images, skipped = None, {}
+        images = None
+        skipped: dict[int, str] = {}
         for name in dict.fromkeys(found.sets):
             chosen = np.flatnonzero(found.sets == name)
             batch = self.sets[name].read(found.rows[chosen])
@@ -112,6 +115,7 @@ def pool_blocks(pool: str | Path, sets: Sequence[str | Path], shard: tuple[int, 
     parts = list(blocks(stop - start, size))
     with ThreadPoolExecutor(1) as thread:
         ahead = thread.submit(read, parts[0])
-        for number in range(len(parts)):
-            ready, ahead = ahead, thread.submit(read, parts[number + 1]) if number + 1 < len(parts) else None
+        for following in parts[1:]:
+            ready, ahead = ahead, thread.submit(read, following)
             yield ready.result()
+        yield ahead.result()

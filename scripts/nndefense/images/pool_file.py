@@ -153,18 +153,19 @@ def _write_kept(
 def _write_table(
     append: Callable, manifests: Mapping[str, StoredManifest], tags: Collection[str] | None, seed: int
 ) -> dict[str, int]:
-    counts, words, parts = dict.fromkeys(manifests, 0), {}, []
+    counts, parts = dict.fromkeys(manifests, 0), []
+    words: dict[str, int] = {}
     for number, (name, manifest) in enumerate(manifests.items()):
         for rows, found in kept_blocks(manifest, tags):
             known = np.array([words.setdefault(tag, len(words)) for tag in found.tolist()], dtype=np.int32)
             parts.append((np.full(len(rows), number, np.int32), rows, known))
             counts[name] += len(rows)
     sets, rows, known = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    names, words = text_column(list(manifests)), text_column(list(words))
+    names, texts = text_column(list(manifests)), text_column(list(words))
     order = permute_pool(np.arange(len(rows)), seed)
     for block in blocks(len(rows), ROWS):
         chosen = order[block]
-        append({"set": names[sets[chosen]], "row": rows[chosen], "tag": words[known[chosen]]})
+        append({"set": names[sets[chosen]], "row": rows[chosen], "tag": texts[known[chosen]]})
     return counts
 
 

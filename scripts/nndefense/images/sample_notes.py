@@ -70,7 +70,7 @@ class Notes:
         return notes
 
     def _texts(self, handle: BinaryIO, sample: Sample, notes: Mapping[str, Any]) -> list[str]:
-        found = read_text(handle, sample, "txt") if self.caption == "txt" else notes.get(self.caption)
+        found = read_text(handle, sample, "txt") if self.caption == "txt" else notes.get(self.caption or "")
         return [one for one in (found if isinstance(found, list) else [found]) if isinstance(one, str)]
 
     def _class(self, given: Any, where: str) -> int:

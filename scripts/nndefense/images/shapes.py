@@ -58,9 +58,9 @@ class Shapes(ImageSet):
         for name, value in (("seed", seed), ("first", first), ("rows", rows)):
             if not 0 <= value < 2**62:
                 raise ConfigError(f"shapes {name} must be a non-negative integer below 2^62, got {value}")
-        for name, value in (("tag_noise", tag_noise), ("task_share", task_share)):
-            if not 0.0 <= value <= 1.0:
-                raise ConfigError(f"shapes {name} must be in [0, 1], got {value}")
+        for name, share in (("tag_noise", tag_noise), ("task_share", task_share)):
+            if not 0.0 <= share <= 1.0:
+                raise ConfigError(f"shapes {name} must be in [0, 1], got {share}")
         if not 8 <= size <= 256:
             raise ConfigError(f"shapes size must be in 8 .. 256 pixels, got {size}")
         self.seed, self.first, self.rows, self.size = seed, first, rows, size
@@ -101,7 +101,7 @@ class Shapes(ImageSet):
                 "tag": np.array(self.kind_names)[tags],
             }
 
-    def read(self, rows: Sequence[int]) -> Batch:
+    def read(self, rows: Sequence[int] | np.ndarray) -> Batch:
         ids = checked_rows(rows, self.rows)
         images = np.empty((len(ids), self.size, self.size, 3), dtype=np.uint8)
         for start in range(0, len(ids), CHUNK):

@@ -5,6 +5,7 @@ Parameters are scalars or arrays that broadcast against x.
 """
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -37,12 +38,12 @@ def bar(x: Array, y: Array, start: Sequence[Number], end: Sequence[Number], radi
 
 def convex(x: Array, y: Array, corners: Sequence[Sequence[Number]]) -> Array:
     """Distance to a convex polygon, corners anticlockwise (a lower bound near the corners)."""
-    inside = None
+    sides: list[Array] = []
     for (ax, ay), (bx, by) in zip(corners, [*corners[1:], corners[0]], strict=True):
         dx, dy = bx - ax, by - ay
         side = ((x - ax) * dy - (y - ay) * dx) / np.sqrt(dx * dx + dy * dy)
-        inside = side if inside is None else np.maximum(inside, side)
-    return inside
+        sides.append(side)
+    return reduce(np.maximum, sides)
 
 
 def star(x: Array, y: Array, points: Number, inner: Number) -> Array:

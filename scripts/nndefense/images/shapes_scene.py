@@ -92,36 +92,38 @@ def _background(u: np.ndarray, v: np.ndarray, draws: Draws) -> np.ndarray:
     return _shades(first) + _shades(second - first) * mix
 
 
-def _gradient(u, v, d):
+def _gradient(u: np.ndarray, v: np.ndarray, d: Draws) -> np.ndarray:
     return np.clip(0.5 + 0.5 * u, 0.0, 1.0)
 
 
-def _bands(u, v, d):
+def _bands(u: np.ndarray, v: np.ndarray, d: Draws) -> np.ndarray:
     return 0.5 + 0.5 * np.sin(d.vary("band pitch", 5.0, 18.0) * u)
 
 
-def _waves(u, v, d):
+def _waves(u: np.ndarray, v: np.ndarray, d: Draws) -> np.ndarray:
     pitch = d.vary("wave pitch", 2.0, 7.0)
     return 0.5 + 0.25 * (np.sin(pitch * u + 2.0 * np.sin(pitch * 0.6 * v)) + np.sin(pitch * 1.7 * v + 3.0 * u))
 
 
-def _tiles(u, v, d):
+def _tiles(u: np.ndarray, v: np.ndarray, d: Draws) -> np.ndarray:
     pitch = d.vary("tile pitch", 5.0, 12.0)
     return np.clip(0.5 + 2.0 * np.sin(pitch * u) * np.sin(pitch * v), 0.0, 1.0)
 
 
-def _horizon(u, v, d):
+def _horizon(u: np.ndarray, v: np.ndarray, d: Draws) -> np.ndarray:
     return np.clip(0.5 + 6.0 * (u - d.vary("horizon", -0.5, 0.5)), 0.0, 1.0)
 
 
-def _speckle(u, v, d):
+def _speckle(u: np.ndarray, v: np.ndarray, d: Draws) -> np.ndarray:
     return d.grain("speckle", u[0].size).reshape(u.shape) * np.float32(0.25) + np.float32(0.5)
 
 
 BACKGROUNDS = (_gradient, _gradient, _bands, _waves, _waves, _tiles, _horizon, _speckle)
 
 
-def _clutter(image, u, v, draws: Draws, name: str, share: float, count: int) -> None:
+def _clutter(
+    image: np.ndarray, u: np.ndarray, v: np.ndarray, draws: Draws, name: str, share: float, count: int
+) -> None:
     """Paint up to `count` random discs and slabs over a `share` of the rows, in place."""
     for number in range(count):
         mine = f"{name} {number} "
@@ -154,24 +156,24 @@ def _textures(x: np.ndarray, y: np.ndarray, kinds: np.ndarray, draws: Draws) -> 
     return result
 
 
-def _bricks(x, y):
+def _bricks(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     row = np.floor(y * 5.0)
     across = np.abs(np.mod(x * 2.5 + 0.5 * np.mod(row, 2.0), 1.0) - 0.5)
     return np.clip(12.0 * np.maximum(across - 0.4, np.abs(np.mod(y * 5.0, 1.0) - 0.5) - 0.32), 0.0, 1.0)
 
 
-def _scales(x, y):
+def _scales(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     row = np.floor(x * 5.0)
     py = np.mod(y * 4.0 + 0.5 * np.mod(row, 2.0), 1.0) - 0.5
     px = np.mod(x * 5.0, 1.0)
     return np.clip(1.5 * np.sqrt(px * px + 1.5 * py * py) - 0.4, 0.0, 1.0)
 
 
-def _spots(x, y):
+def _spots(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.clip(0.5 + 4.0 * (np.sin(8.0 * x) * np.sin(8.0 * y) - 0.35), 0.0, 1.0)
 
 
-def _ripples(x, y):
+def _ripples(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return 0.5 + 0.25 * (np.sin(11.0 * x + 3.0 * np.sin(5.0 * y)) + np.sin(13.0 * y + 4.0 * np.sin(6.0 * x)))
 
 

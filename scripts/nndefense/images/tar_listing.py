@@ -66,9 +66,9 @@ def list_tar(path: Path, name: str, notes: Notes) -> tuple[Part, int, int]:
                 skipped.append(fault.encode())
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); allowed: tars that can") from error
-    classes = np.array(columns, dtype=np.int64).reshape(-1, 2)
+    pairs = np.array(columns, dtype=np.int64).reshape(-1, 2)
     return (
-        Part(np.array(sources, dtype=np.bytes_), classes, np.array(skipped, dtype=np.bytes_)),
+        Part(np.array(sources, dtype=np.bytes_), pairs, np.array(skipped, dtype=np.bytes_)),
         about.st_size,
         int(about.st_mtime),
     )
@@ -78,9 +78,9 @@ def _image(sample: Sample) -> Member:
     """The image of a sample. Raises Undecodable if it is to be skipped."""
     if sample.fault:
         raise Undecodable(sample.fault)
-    images = {f".{suffix}": one for suffix, one in sample.files.items() if f".{suffix}".endswith(SUFFIXES)}
+    named = {f".{suffix}": one for suffix, one in sample.files.items() if f".{suffix}".endswith(SUFFIXES)}
     # Beside `a.jpg`, `a.mask.png` is no second image.
-    images = [one for suffix, one in images.items() if suffix in SUFFIXES] or list(images.values())
+    images = [one for suffix, one in named.items() if suffix in SUFFIXES] or list(named.values())
     if len(images) != 1:
         raise Undecodable("several images" if images else "no image")
     if images[0].size > MAX_BYTES:

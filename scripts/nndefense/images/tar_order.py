@@ -29,14 +29,14 @@ class TarOrder:
     """
 
     def __init__(self, counts: Sequence[int], seed: int, window: int = WINDOW) -> None:
-        counts = np.asarray(counts, dtype=np.int64)
-        if not counts.sum():
+        rows = np.asarray(counts, dtype=np.int64)
+        if not rows.sum():
             raise InputError("an order of tars needs rows; allowed: counts of which some are not 0")
         self.seed, self.window = seed, window
-        tars = np.flatnonzero(counts)
+        tars = np.flatnonzero(rows)
         self.tars = tars[Permutation(len(tars), derive_seed(seed, "tars")).rows_at(np.arange(len(tars)))]
-        self.counts = counts[self.tars]
-        self.firsts = np.concatenate([[0], np.cumsum(counts)[:-1]])[self.tars]
+        self.counts = rows[self.tars]
+        self.firsts = np.concatenate([[0], np.cumsum(rows)[:-1]])[self.tars]
         # Where each tar of the order would begin, were the rows of windows not mixed.
         self.starts = np.concatenate([[0], np.cumsum(self.counts)])
 

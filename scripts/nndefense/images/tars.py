@@ -85,7 +85,7 @@ def find_tars(pattern: str) -> list[Path]:
 def _expand(pattern: str) -> list[str]:
     try:
         # Comes with webdataset, whose patterns these are.
-        from braceexpand import UnbalancedBracesError, braceexpand
+        from braceexpand import UnbalancedBracesError, braceexpand  # type: ignore[attr-defined]  # not in its types
     except ImportError as error:
         raise ConfigError(f"image set webdataset: needs webdataset; install {EXTRA}") from error
     # Its parts are expanded before the first path comes.
@@ -119,7 +119,7 @@ class _Members:
             with tarfile.open(fileobj=self.handle, mode="r:") as tar:
                 while info := tar.next():
                     # It would keep all members in memory.
-                    tar.members.clear()
+                    tar.members.clear()  # type: ignore[attr-defined]  # not in its types
                     self.end = tar.offset
                     if info.isreg() and not info.issparse() and not META.match(info.name):
                         yield Member(_clean(info.name), info.offset_data, info.size)
@@ -145,7 +145,8 @@ def read_samples(handle: BinaryIO) -> Iterator[Sample]:
     """
     members, seen, cut = _Members(handle), set(), False
     for key, group in groupby(_keyed(members), key=itemgetter(0)):
-        found, repeated = {}, key in seen
+        found: dict[str, Member] = {}
+        repeated = key in seen
         for _, suffix, member in group:
             repeated |= suffix in found
             found.setdefault(suffix, member)

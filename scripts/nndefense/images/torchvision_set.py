@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -141,9 +141,9 @@ class TorchvisionSet(ImageSet):
         self.name, self.split, self.root, self.download = name, split, Path(root), download
         self.first, self.rows = first, rows
         self.numbered = name != "ImageNet"
-        self.resize = None if self.numbered else resize or round(size * 256 / 224)
         if size is not None:
             self.size = size
+            self.resize = None if self.numbered else resize or round(size * 256 / 224)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -191,7 +191,7 @@ class TorchvisionSet(ImageSet):
     def files(self, sources: Sequence[str]) -> Sequence[Path]:
         return [] if self.numbered else [self.root / source for source in sources]
 
-    def read(self, rows: Sequence[int]) -> Batch:
+    def read(self, rows: Sequence[int] | np.ndarray) -> Batch:
         if not self.numbered:
             return super().read(rows)
         images = self.pixels[checked_rows(rows, len(self))]
@@ -201,7 +201,7 @@ class TorchvisionSet(ImageSet):
         return Batch(images)
 
 
-def _load(name: str, root: str, split: str, download: bool) -> object:
+def _load(name: str, root: str, split: str, download: bool) -> Any:
     try:
         return SOURCES[name].load(root, split, download)
     except Exception as error:  # torchvision's readers raise many kinds for missing, damaged or unreachable data
@@ -212,7 +212,7 @@ def _load(name: str, root: str, split: str, download: bool) -> object:
         ) from error
 
 
-def _labels(name: str, data: object) -> np.ndarray:
+def _labels(name: str, data: Any) -> np.ndarray:
     """Labels (n,) int64; a set of one image keeps its axis."""
     if name == "ImageNet":
         labels = [label for _, label in data.samples]

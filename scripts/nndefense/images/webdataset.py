@@ -155,7 +155,7 @@ class WebDataset(ImageSet):
         parts = (self._list(path, notes, tars) for path in paths)
         usable, first = 0, b""
         for part in parts if notes.settled else spooled(parts):
-            usable, first = usable + np.count_nonzero(part.skipped == b""), first or next(iter(part.skipped), b"")
+            usable, first = usable + int(np.count_nonzero(part.skipped == b"")), first or next(iter(part.skipped), b"")
             names, labels = notes.classes()
             found = labels[part.classes]
             yield {

@@ -9,7 +9,7 @@ from torch import nn
 
 from nndefense.core.errors import ConfigError
 from nndefense.models.architectures import architecture_entry
-from nndefense.models.fold import fold_batch_norms
+from nndefense.models.fold import Network, fold_batch_norms
 from nndefense.models.standardize import Standardized
 
 
@@ -22,35 +22,38 @@ def build_model(
     seed: int = 0,
     weights: str | None = None,
     options: Mapping[str, Any] | None = None,
+    resize: int | None = None,
 ) -> Standardized:
     """A classifier of images in [0, 1], in eval mode.
 
-    architecture: a key of `nndefense.models.ARCHITECTURES`. classes: number of logits.
+    architecture: a key of `nndefense.models.ARCHITECTURES`. classes: number of logits, 0 for an encoder without any.
     mean, std: per channel, in units of [0, 1] pixels. seed: of the random initial weights.
     weights: name of weights that the library of the network publishes; None for random ones.
     options: of an architecture that has some, such as `racnn`.
+    resize: side in pixels that images are brought to first; None: they stay as they are.
     Raises ConfigError for an unknown name and for values out of range.
     """
-    if classes < 2:
-        raise ConfigError(f"classes {classes}: at least 2 are needed")
+    if classes < 2 and classes != 0:
+        raise ConfigError(f"classes {classes}: at least 2 are needed, or 0 for an encoder")
     # The constructors draw from torch's global generator: seed it for them, and leave it as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = build_network(architecture, classes, weights, options)
     keep_pre_relu_values(net)
-    model = Standardized(net, mean, std, architecture, classes)
+    model = Standardized(net, mean, std, architecture, classes, resize)
     return model.to(memory_format=torch.channels_last).eval()
 
 
 def keep_pre_relu_values(net: nn.Module) -> nn.Module:
-    """Makes ReLUs write to new tensors; in-place ones turn recorded pre-ReLU values into post-ReLU ones."""
+    """Makes activations write to new tensors; in-place ReLUs turn recorded pre-ReLU values into post-ReLU ones."""
+    module: Any
     for module in net.modules():
-        if isinstance(module, nn.ReLU):
+        if getattr(module, "inplace", False) is True:
             module.inplace = False
     return net
 
 
-def freeze(model: nn.Module) -> nn.Module:
+def freeze(model: Network) -> Network:
     """A copy to attack or to classify with: in eval mode, batch norms folded, no parameter asking for its gradient."""
     return fold_batch_norms(model.eval()).requires_grad_(False)
 

@@ -19,7 +19,8 @@ def save_checkpoint(
 ) -> None:
     """Write the tensors to `weights` (safetensors) and the facts to `description` (JSON).
 
-    about: name, architecture, classes, mean, std, provenance, and `options` of an architecture that has some.
+    about: name, architecture, classes, mean, std, provenance; `options` of an architecture that has some, `resize` of
+    a network that takes images of another size.
     """
     write_bytes(weights, save(network_state(model)))
     write_json(description, {**about, "weights": Path(weights).name, "weights_sha256": file_sha256(weights)})
@@ -37,6 +38,11 @@ def open_checkpoint(description: str | Path) -> tuple[Standardized, dict[str, An
     if file_sha256(path) != about["weights_sha256"]:
         raise fault(path, "has another checksum than model.json records")
     model = build_model(
-        about["architecture"], about["classes"], about["mean"], about["std"], options=about.get("options")
+        about["architecture"],
+        about["classes"],
+        about["mean"],
+        about["std"],
+        options=about.get("options"),
+        resize=about.get("resize"),
     )
     return apply_weights(model, load_weights(path), str(path)), about

@@ -55,7 +55,7 @@ class Computing:
         with devices.products("tf32" if self.precision == "tf32" and devices.accelerated(device) else None):
             yield
 
-    def compiled(self, network: nn.Module, device: str | torch.device) -> nn.Module:
+    def compiled(self, network: nn.Module, device: str | torch.device) -> Any:
         """The network, compiled where that is wanted and the device is a GPU; weights are shared.
 
         Hooks that are registered later are not called.

@@ -74,6 +74,9 @@ class Embedding(nn.Module):
         ConfigError: another output, or a network without a last linear layer.
     """
 
+    mean: Tensor | None
+    directions: Tensor | None
+
     def __init__(self, model: Standardized, output: str, transform: Transform | None = None) -> None:
         super().__init__()
         if output not in OUTPUTS:

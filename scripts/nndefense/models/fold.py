@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
+from typing import TypeVar
 
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nndefense.core.memory import is_out_of_memory
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def fold_batch_norms(model: nn.Module) -> nn.Module:
+
+def fold_batch_norms(model: Network) -> Network:
     """A copy in which convolutions have taken over the batch norms that alone use their output.
 
     Module names stay as they are (a folded batch norm becomes the identity), so features are found as before. Outputs
@@ -24,7 +27,10 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
             raise
         pairs = []
     for conv, norm in pairs:
-        folded.set_submodule(conv, fuse_conv_bn_eval(folded.get_submodule(conv), folded.get_submodule(norm)))
+        before, after = folded.get_submodule(conv), folded.get_submodule(norm)
+        assert isinstance(before, nn.Conv2d)
+        assert isinstance(after, nn.BatchNorm2d)
+        folded.set_submodule(conv, fuse_conv_bn_eval(before, after))
         folded.set_submodule(norm, nn.Identity())
     return folded
 
@@ -34,13 +40,13 @@ def _pairs(model: nn.Module) -> Iterator[tuple[str, str]]:
     graph = fx.symbolic_trace(model).graph
     calls = [node.target for node in graph.nodes if node.op == "call_module"]
     for node in graph.nodes:
-        if node.op != "call_module" or not isinstance(model.get_submodule(node.target), nn.BatchNorm2d):
+        if node.op != "call_module" or not isinstance(model.get_submodule(str(node.target)), nn.BatchNorm2d):
             continue
         before = node.args[0]
         if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
             continue
         once = calls.count(before.target) == 1 and calls.count(node.target) == 1
-        if once and isinstance(model.get_submodule(before.target), nn.Conv2d):
-            norm = model.get_submodule(node.target)
+        if once and isinstance(model.get_submodule(str(before.target)), nn.Conv2d):
+            norm = model.get_submodule(str(node.target))
             if norm.track_running_stats:
-                yield before.target, node.target
+                yield str(before.target), str(node.target)

@@ -86,7 +86,8 @@ def network_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _parts(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The tensors of the network, and what is left out."""
-    inner, outer = dict(state), {}
+    inner: dict[str, Tensor] = dict(state)
+    outer: dict[str, Tensor] = {}
     while not any(map(_HEAD.fullmatch, inner)):
         prefix = next((one for one in PREFIXES if any(key.startswith(one) for key in inner)), None)
         if prefix is None:

@@ -1,13 +1,14 @@
 """Latents of a classifier: the inputs of its last linear layer. One pass gives them together with the logits."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from nndefense.core.errors import ConfigError
 from nndefense.models.objective import forward
-from nndefense.models.standardize import Standardized
 
 
-def latents_and_logits(model: Standardized, images: Tensor, *, autocast: bool = True) -> tuple[Tensor, Tensor]:
+def latents_and_logits(model: Any, images: Tensor, *, autocast: bool = True) -> tuple[Tensor, Tensor]:
     """Latents (B, D) and logits (B, C), float32, of one pass in the mode that the model is in; both have gradients.
 
     Args:
@@ -30,7 +31,7 @@ def latents_and_logits(model: Standardized, images: Tensor, *, autocast: bool = 
     return seen[0].float(), logits
 
 
-def latents(model: Standardized, images: Tensor) -> Tensor:
+def latents(model: Any, images: Tensor) -> Tensor:
     """Latents (B, D) float32, computed in float32 on all devices, as those of an `Embedding` by its features.
 
     Arguments and errors as of `latents_and_logits`.

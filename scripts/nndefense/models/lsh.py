@@ -84,7 +84,7 @@ class PStableLSH:
         hashes = np.floor(values).astype(np.int64).view(np.uint64).reshape(len(vectors), *self._shape)
         return np.ascontiguousarray((hashes * self._mixers).sum(axis=2, dtype=np.uint64).T)
 
-    def _candidates(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _candidates(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.int64], ...]:
         """Pairs (query, row), each (pairs,) int64, that share a bucket in some table; sorted and each once."""
         shared = np.zeros((len(queries), len(self.keys)), bool)
         for bucket, rows, known in zip(self.buckets(queries), self._rows, self._sorted, strict=True):

@@ -1,5 +1,7 @@
 """The retrieval database of a retrieval-augmented network, kept among its tensors."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,10 @@ class Memory(nn.Module):
     Raises ConfigError for an unknown engine.
     """
 
+    keys: Tensor
+    features: Tensor
+    labels: Tensor
+
     def __init__(
         self,
         rows: int,
@@ -36,7 +42,7 @@ class Memory(nn.Module):
         if engine not in ENGINES:
             raise ConfigError(f"engine {engine!r} is unknown; allowed: {', '.join(ENGINES)}")
         self.engine = engine
-        self.lsh_options = {"hashes": hashes, "tables": tables, "width": width, "seed": seed}
+        self.lsh_options: dict[str, Any] = {"hashes": hashes, "tables": tables, "width": width, "seed": seed}
         self.register_buffer("keys", torch.zeros(rows, key_dimension))
         self.register_buffer("features", torch.zeros(rows, dimension))
         self.register_buffer("labels", torch.zeros(rows, dtype=torch.int64))

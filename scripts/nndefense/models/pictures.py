@@ -59,7 +59,8 @@ def read_rows(job: Job, description: str, labels: np.ndarray, rows: np.ndarray, 
 
     Raises InputError where a larger share than `skip_limit` cannot be read.
     """
-    blocks, skipped = [], {}
+    blocks: list[np.ndarray] = []
+    skipped: dict[int, str] = {}
     with Progress(f"read {read_json(description)['name']}", len(rows), "images", job.log) as progress:
         for block, images, bad in read_blocks(open_described(description), rows, 512):
             blocks.append(images)

@@ -56,7 +56,7 @@ class RetrievalOptions:
             raise ConfigError(f"hidden {list(self.hidden)}: every width must be at least 1")
 
 
-def build(architecture: str, classes: int, weights: str | None = None, **options: object) -> "RetrievalAugmented":
+def build(architecture: str, classes: int, weights: str | None = None, **options: Any) -> "RetrievalAugmented":
     """The network with random weights and an empty memory, for the options of `RetrievalOptions`.
 
     Raises ConfigError for options that are missing, unknown or out of range, and for `weights`: none are published.
@@ -73,7 +73,7 @@ def build(architecture: str, classes: int, weights: str | None = None, **options
     return RetrievalAugmented(phi, cut_last_layer(phi, classes).in_features, classes, chosen)
 
 
-def cut_last_layer(net: nn.Module, classes: int) -> nn.Linear:
+def cut_last_layer(net: nn.Module, classes: int | None) -> nn.Linear:
     """Replaces the last linear layer by the identity, so that `net` returns its penultimate features; returns it.
 
     Raises ConfigError for networks that do not end in a linear layer of `classes` outputs.
@@ -89,6 +89,8 @@ class RetrievalAugmented(nn.Module):
     phi: standardised images -> features (B, dimension). Its batch norms, and those of the search, always use their
     running statistics: the images of a batch are neighbours of each other, not a sample of the data.
     """
+
+    projection: Tensor | None
 
     def __init__(self, phi: nn.Module, dimension: int, classes: int, options: RetrievalOptions) -> None:
         super().__init__()

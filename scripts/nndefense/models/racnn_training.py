@@ -134,7 +134,7 @@ def start_from(model: Standardized, extractor: Standardized) -> None:
     It fits where g is one linear layer of the same features, without labels; training then starts from a classifier.
     Raises InputError for an extractor of another architecture or standardisation.
     """
-    net: RetrievalAugmented = model.net
+    net: Any = model.net
     if extractor.architecture != net.options.base:
         raise InputError(f"the extractor is {extractor.architecture}, the network is built on {net.options.base}")
     if not (torch.equal(model.mean, extractor.mean) and torch.equal(model.std, extractor.std)):
@@ -231,7 +231,7 @@ class FrozenFeatures:
     features: Tensor
     neighbors: NDArray[np.int64]
 
-    def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def __call__(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         net: RetrievalAugmented = model.net
         features = self.features[torch.from_numpy(batch.rows)].to(batch.inputs.device)
         places = torch.from_numpy(self.neighbors[batch.rows]).to(batch.inputs.device)
@@ -255,7 +255,7 @@ class FineTuning:
     ordinary: int = 1
     mixup: int = 5
 
-    def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def __call__(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         net: RetrievalAugmented = model.net
         device = batch.inputs.device
         places = torch.from_numpy(self.neighbors[batch.rows]).to(device)
@@ -264,16 +264,16 @@ class FineTuning:
         # bf16 is about 20 times slower on CPUs that lack it.
         with torch.autocast("cuda", torch.bfloat16, enabled=batch.inputs.is_cuda):
             neighbors = self._features(model, places)
-            features = None if mixes else net.phi(standardized(model, batch.inputs))
+            features: Any = None if mixes else net.phi(standardized(model, batch.inputs))
         if mixes:
-            weights = uniform_simplex(*places.shape, batch.generator).to(device)
+            weights = uniform_simplex(places.shape[0], places.shape[1], batch.generator).to(device)
             targets = convex_sum(weights, functional.one_hot(labels, net.classes).to(weights))
         else:
             weights, targets = net.attention(features.float(), neighbors), batch.targets
         logits = net.classify(weights, neighbors, labels)
         return functional.cross_entropy(logits, targets), logits
 
-    def _features(self, model: nn.Module, places: Tensor) -> Tensor:
+    def _features(self, model: Any, places: Tensor) -> Tensor:
         """Features (B, N, D) of the images at these places in memory, each computed once."""
         rows, where = places.unique(return_inverse=True)
         images = image_batch(self.images[rows.cpu().numpy()], slice(None), places.device)

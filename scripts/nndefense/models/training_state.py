@@ -40,7 +40,7 @@ def capture(
     history: Sequence[Mapping[str, float]],
 ) -> TrainingState:
     """A copy of the state between two epochs."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     momentum = {names[key]: _copy(value["momentum_buffer"]) for key, value in optimizer.state.items()}
     weights = {name: _copy(value) for name, value in model.state_dict().items()}
     return TrainingState(len(history), weights, momentum, generator.get_state(), [dict(row) for row in history])
@@ -104,8 +104,8 @@ def fingerprint(settings: Mapping[str, Any], images: NDArray[np.uint8], labels: 
     facts = {
         "settings": settings,
         "torch": torch.__version__,
-        "images": [list(images.shape), hashlib.sha256(np.ascontiguousarray(images)).hexdigest()],
-        "labels": hashlib.sha256(np.ascontiguousarray(labels, dtype=np.int64)).hexdigest(),
+        "images": [list(images.shape), hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()],
+        "labels": hashlib.sha256(np.ascontiguousarray(labels, dtype=np.int64).data).hexdigest(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

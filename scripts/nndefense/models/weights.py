@@ -18,7 +18,7 @@ EXPORT = "torch.save(model.state_dict(), 'weights.pth') in the program that made
 # Means and standard deviations are written with three or four digits.
 CLOSE = 2e-3
 # Blocks per stage, and outputs and inputs of a filter of the first block's second layer, of torchvision's ResNets.
-_STAGES = {
+_STAGES: dict[tuple[Any, ...], str] = {
     ((2, 2, 2, 2), (64, 64)): "resnet18",
     ((3, 4, 6, 3), (64, 64)): "resnet34",
     ((3, 4, 6, 3), (64, 64), "bottleneck"): "resnet50",
@@ -46,7 +46,7 @@ class _StandIn:
 class _Items(_StandIn):
     """In the place of a dict of another class: torch fills only those of its own choice."""
 
-    def __new__(cls, *arguments: Any) -> OrderedDict:
+    def __new__(cls, *arguments: Any) -> Any:
         return OrderedDict()
 
 
@@ -190,6 +190,11 @@ def describe_state(state: Mapping[str, Tensor]) -> tuple[str, int | None]:
     filters = tuple(second.shape[:2]) if second is not None else ()
     deep = ("bottleneck",) if "layer1.0.conv3.weight" in state else ()
     return _STAGES.get((counts, filters, *deep), "an unknown architecture"), classes
+
+
+def is_tower(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict is of an image tower alone, as this library writes it, and not of image and text."""
+    return all(key.startswith(("visual.", "head.")) for key in state)
 
 
 def network_state(model: Standardized) -> dict[str, Tensor]:

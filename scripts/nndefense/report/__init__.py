@@ -5,6 +5,7 @@ from nndefense.core.plugins import plugin_targets
 # In the order of the report.
 PIECES = {
     "fig_adaptive": "nndefense.report.figures.fig_adaptive:PIECE",
+    "fig_encoders": "nndefense.report.figures.fig_encoders:PIECE",
     "worst_case": "nndefense.report.tables.worst_case:PIECE",
     "card": "nndefense.report.tables.card:PIECE",
     "fig1": "nndefense.report.figures.fig1:PIECE",

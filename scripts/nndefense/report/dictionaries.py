@@ -60,7 +60,7 @@ def _clean(outcomes: Outcomes, defense: str) -> list[Cell]:
 
 
 def _line(setting: str, cells: Sequence[Cell], outcomes: Outcomes) -> list[Row]:
-    rows = []
+    rows: list[Row] = []
     for cell in cells:
         correct, n = int(np.sum(outcomes[cell])), len(outcomes[cell])
         low, high = wilson_interval(correct, n)

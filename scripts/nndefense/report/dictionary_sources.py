@@ -106,7 +106,8 @@ def _behind(config: Config) -> list[list[str]]:
 
 def _choices(config: Config) -> dict[str, list[str]]:
     """Defences that differ from the reference in what chooses the dictionary alone, by their choice."""
-    reference, found = config.dictionaries.shown, {"oracle": [], "random": [], "whole": []}
+    reference = config.dictionaries.shown
+    found: dict[str, list[str]] = {"oracle": [], "random": [], "whole": []}
     if config.defenses[reference].choice == "nearest":
         for name, one in config.defenses.items():
             if one.kind == PURIFIER and one.choice in found and _alike(config, name, reference):

@@ -1,7 +1,8 @@
 """Tables of accuracy with a row per database or defence: cells by column, the best of a column, Markdown and LaTeX."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
 from nndefense.report.doubts import cell_marks, is_void
@@ -10,7 +11,7 @@ from nndefense.report.names import SETTING_NAMES, Params, defense_name, thousand
 from nndefense.report.paper import PAPER
 from nndefense.report.select import Row, Rows, distinct
 
-Column = tuple[Hashable, ...]
+Column = tuple[Any, ...]
 Cells = Mapping[str, Mapping[Column, Row]]
 Papers = Mapping[str, Mapping[Column, float]]
 PART_NAMES = SETTING_NAMES | {"soft": "Soft", "hard": "Hard"}
@@ -54,9 +55,9 @@ def best_cells(cells: Cells, columns: Iterable[Column], *, bare: bool = False) -
     for column in columns:
         found = [row[column] for row in cells.values() if column in row]
         ranked = [row for row in found if (bare or row["defense"] != NO_DEFENSE) and not is_void(row)]
-        first, *others = sorted(ranked, key=lambda row: -row["accuracy"]) or [None]
-        if others and first["ci_low"] > max(row["ci_high"] for row in others):
-            best.add(id(first))
+        ranked.sort(key=lambda row: -row["accuracy"])
+        if len(ranked) > 1 and ranked[0]["ci_low"] > max(row["ci_high"] for row in ranked[1:]):
+            best.add(id(ranked[0]))
     return best
 
 

@@ -24,7 +24,7 @@ class System(NamedTuple):
 
 def read_guarded(paths: Sequence[str]) -> list[Row]:
     """Rows of certified recall, and of recall clean and under attack. FileFault as of `collect_rows`."""
-    return collect_rows(paths, None)
+    return list(collect_rows(paths, None))
 
 
 def systems_of(rows: Rows) -> list[System]:

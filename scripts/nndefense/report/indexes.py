@@ -63,7 +63,7 @@ def read_indexes(paths: Sequence[str], params: Params) -> list[Row]:
 
 
 def _row(name: str, pack: Pack, number: int, one: Mapping[str, Any], exact: Mapping[str, Any], params: Params) -> Row:
-    system = System(*(params[axis] for axis in SYSTEM), NEIGHBORS)
+    system = System(*[*(params[axis] for axis in SYSTEM), NEIGHBORS])
     (queries,) = pack
     right, reference = ((part["classes"][number] == part["labels"]) for part in (one, exact))
     recall = recall_at(one["ids"][number], exact["ids"][number])

@@ -30,7 +30,7 @@ def select_linf(rows: Rows, params: Params) -> list[Row]:
     `neighbors` becomes the number of images that the network retrieves itself. Raises InputError without the baseline.
     """
     linf = params["linf"]
-    found = []
+    found: list[Row] = []
     for defense in (NO_DEFENSE, *linf["defenses"]):
         ours = [row for row in matching(rows, defense=defense) if row["space"] in ("none", str(LINF))]
         found += [{**row, "neighbors": linf["retrieved"].get(defense, 0)} for row in ours]

@@ -43,8 +43,8 @@ class Inputs:
         defenses: those whose labels are printed, as the configuration names them.
     """
 
-    files: Mapping[str, list[str]]
-    values: Params = field(default_factory=dict)
+    files: dict[str, list[str]]
+    values: dict[str, Any] = field(default_factory=dict)
     attacks: Sequence[str] = ()
     defenses: Sequence[str] = ()
 

@@ -16,6 +16,7 @@ from nndefense.core.files import file_sha256
 from nndefense.evaluation import KINDS
 from nndefense.features.names import is_rmac
 from nndefense.flow.databases import neighbors_place, shards_of
+from nndefense.flow.encoders import encoder_of, layer_place, searched_layers
 from nndefense.flow.models import curves, used_models
 from nndefense.flow.queries import (
     attacked_defenses,
@@ -167,6 +168,20 @@ def worst_case(config: Config, piece: Piece) -> Inputs | None:
     return Inputs(files, {"suite": suite}, _worst_names(config), list(config.defenses))
 
 
+def by_encoder(config: Config, piece: Piece) -> Inputs | None:
+    """Worst cases of nearest neighbours by layers of several networks, and of no defence."""
+    attacked = attacked_defenses(config)
+    layers = {name: layer for name, layer in searched_layers(config).items() if name in attacked}
+    if len({encoder_of(config, layer) for layer in layers.values()}) < 2:
+        return None
+    values = {
+        "encoders": {layer: encoder_of(config, layer) for layer in layers.values()},
+        "layers": layers,
+        "target": config.target,
+    }
+    return Inputs(_worst(config, NO_DEFENSE, *layers), values)
+
+
 def card(config: Config, piece: Piece) -> Inputs | None:
     """What the worst case is of, and how to reproduce it."""
     found = worst_case(config, piece)
@@ -264,7 +279,7 @@ def illustration(config: Config, piece: Piece) -> Inputs:
     shown = [CLEAN, *(Pack(base_ball(config), threat, config.base.attack, (budget,)) for budget in chosen)]
     packs = [file_of(config, one) for one in shown]
     parts = [f"<results>/softmax/{model}/{pool}/{shard}" for shard in shards_of(config, pool)]
-    merged = f"<results>/neighbors/{model}/{config.base.features}/{pool}/{neighbors_place(config, pool)}"
+    merged = f"<results>/neighbors/{layer_place(config, config.base.features)}/{pool}/{neighbors_place(config, pool)}"
     files = {
         "queries": [f"<results>/attacks/{pack}.npz" for pack in packs],
         "neighbors": [f"{merged}/{pack}.npz" for pack in packs],

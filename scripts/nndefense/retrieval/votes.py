@@ -147,8 +147,8 @@ def vote_neighbors(
     for votes, counts in in_batches(compute, max(len(ids), 1), block, "queries"):
         for key, predictions in votes.items():
             parts.setdefault(key, []).append(predictions)
-        for key, count in counts.items():
-            fallbacks[key] = fallbacks.get(key, 0) + count
+        for place, count in counts.items():
+            fallbacks[place] = fallbacks.get(place, 0) + count
     return {key: np.concatenate(blocks) for key, blocks in parts.items()}, fallbacks
 
 

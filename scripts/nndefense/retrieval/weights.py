@@ -1,5 +1,7 @@
 """Confidence weights of database images (Dubey et al. 2019, §4): how sure the classifier is of each."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from nndefense.core.errors import ConfigError
@@ -40,7 +42,7 @@ def cbw_d(softmax: np.ndarray, m: int = 20, p: float = 3.0) -> np.ndarray:
     return ((s.max(axis=-1, keepdims=True) - s) ** p).sum(axis=-1).astype(np.float32)
 
 
-def weighting_function(name: str):
+def weighting_function(name: str) -> Callable[[np.ndarray], np.ndarray]:
     """The function of a registered weighting. Raises ConfigError for an unknown name."""
     if name not in WEIGHTINGS:
         raise ConfigError(f"weighting {name!r} is unknown; allowed: {', '.join(WEIGHTINGS)}")

@@ -122,7 +122,7 @@ class Merged:
         return self.ids, self.distances
 
 
-def check_dimensions(queries: np.ndarray, dimensions: int) -> None:
+def check_dimensions(queries: Any, dimensions: int) -> None:
     """Raises InputError where queries have other dimensions than the codes."""
     if queries.shape[1] != dimensions:
         raise InputError(f"queries have {queries.shape[1]} dimensions, the codes have {dimensions}")

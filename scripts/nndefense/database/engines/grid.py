@@ -6,6 +6,7 @@ distances and even ids. So every row is always multiplied together with the same
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,8 @@ def cells(
     """
     if first < 0:
         raise InputError(f"the first row is {first}; allowed: an integer >= 0")
-    gaps, edges, buffer = _Gaps(skipped), np.array(sorted(stops), dtype=np.int64), None
+    gaps, edges = _Gaps(skipped), np.array(sorted(stops), dtype=np.int64)
+    buffer: Any = None
     start = at = first
     for block in blocks:
         if buffer is None and block.ndim == 2:

@@ -15,7 +15,7 @@ from nndefense.database.engines.binary import Binary
 from nndefense.database.engines.exact import Exact
 from nndefense.database.engines.grid import CELL, Cell, cells
 from nndefense.database.engines.trained import search_indexes
-from nndefense.database.index import Index, check_made_with, index_from_bytes
+from nndefense.database.index import check_made_with, index_from_bytes
 from nndefense.database.merge import Neighbors
 
 SHARED = ("model", "layer", "pool")
@@ -39,7 +39,9 @@ class Span:
         Raises:
             FileFault: shards that are not of one kind, or do not follow each other; files of another database.
         """
-        self.paths, self.shards, self.about = list(shards), [], dict(expected)
+        self.paths, self.about = list(shards), dict(expected)
+        self.shards: list[tuple[int, int, np.ndarray]] = []
+        self.stop = 0
         for path, rows in zip(shards, skipped, strict=True):
             about, (unusable, facts) = read_seal(path)["about"], read_array(rows)
             check_made_with(path, about, self.about)
@@ -77,7 +79,7 @@ class Span:
         for path in self.paths:
             yield from read_blocks(path, CELL)
 
-    def indexes(self) -> Iterator[tuple[int, Index]]:
+    def indexes(self) -> Iterator[tuple[int, Any]]:
         """Indexes, verified, one at a time, and the row of the pool behind each."""
         for path, (_, stop, _) in zip(self.paths, self.shards, strict=True):
             content, about = read_sealed(path)

@@ -76,7 +76,9 @@ class Trained(Engine):
 
     @cached_property
     def _empty(self) -> faiss.Index:
-        return index_from_bytes(self.trained, rows=0)
+        index = index_from_bytes(self.trained, rows=0)
+        assert isinstance(index, faiss.Index)
+        return index
 
 
 def search_indexes(

@@ -26,8 +26,8 @@ def minus(label: str, first: Row | None, second: Row | None, group: str = "") ->
 
 def drop(label: str, first: Sequence[Row | None], second: Sequence[Row | None], group: str = "") -> list[Comparison]:
     """The fall in accuracy within the first pair of cells minus that within the second pair."""
-    cells = [*first, *second]
-    if any(cell is None for cell in cells):
+    cells = [cell for cell in (*first, *second) if cell is not None]
+    if len(cells) < len(first) + len(second):
         return []
     return [Comparison(label, cells_of(cells), lambda a: (a[..., 0] - a[..., 1]) - (a[..., 2] - a[..., 3]), group)]
 

@@ -117,7 +117,7 @@ def drop_of_later_minus_earlier(rows: list[Row], params: Params) -> list[Compari
                 for layer in (later, earlier)
             ]
             label = f"{later} minus {earlier}, clean to {condition({'setting': setting, 'epsilon': top})}"
-            found += drop(label, *ends)
+            found += drop(label, ends[0], ends[1])
     return found
 
 

@@ -150,8 +150,8 @@ def judged_row(claim: Claim, comparison: str, pooled: int, effect: np.ndarray, n
     """A row of COLUMNS of an effect: its values (resamples + 1,), the last of the sample itself."""
     low, high = np.quantile(effect[:-1], [(1 - level) / 2, (1 + level) / 2])
     # Without this, rounding of 1e-17 around an exact tie would be an effect.
-    values = tuple(round(float(value), 9) for value in (effect[-1], low, high))
-    return claim_row(claim, comparison, pooled, values, n, claim.region.verdict(*values[1:]))
+    value, least, most = (round(float(one), 9) for one in (effect[-1], low, high))
+    return claim_row(claim, comparison, pooled, (value, least, most), n, claim.region.verdict(least, most))
 
 
 def claim_row(

@@ -33,7 +33,7 @@ def outcomes_of(answers: Iterable[Answers], params: Params) -> dict[Cell, np.nda
     return {one.cell: one.correct for one in answers if relevant(one.cell, params)}
 
 
-def outcome_rows(outcomes: Outcomes) -> list[dict[str, Any]]:
+def outcome_rows(outcomes: Outcomes) -> list[Mapping[str, Any]]:
     """The cells as rows that `nndefense.report.select` understands; `cell` is the key."""
     return [{**cell._asdict(), "cell": cell, "accuracy": float(right.mean())} for cell, right in outcomes.items()]
 

@@ -62,9 +62,9 @@ def by_database(rows: list[Row], params: Params) -> list[Comparison]:
     for pool in swept_pools(ladder):
         sizes = sorted(distinct(matching(ladder, pool=pool), "size"))
         for row in matching(ladder, pool=pool, size=sizes[-1]):
-            other = one(ladder, pool=pool, size=sizes[0], setting=row["setting"])
+            smallest = one(ladder, pool=pool, size=sizes[0], setting=row["setting"])
             label = f"{pool}: {thousands(sizes[-1])} minus {thousands(sizes[0])}, {condition(row)}"
-            found += minus(label, row, other, "same pool, largest minus smallest")
+            found += minus(label, row, smallest, "same pool, largest minus smallest")
     return found
 
 
@@ -126,7 +126,9 @@ def knn_minus_best(rows: list[Row], params: Params) -> list[Comparison]:
 def quilting_minus_knn(rows: list[Row], params: Params) -> list[Comparison]:
     """Every image quilting minus the nearest-neighbour defence, black box."""
     ours, found = best_knn(rows, params, "black_box"), []
-    for row in one_per_defense(rows, params, "black_box") if ours else []:
+    if ours is None:
+        return []
+    for row in one_per_defense(rows, params, "black_box"):
         if params.get("defense_kinds", {}).get(row["defense"], row["defense"]) == "image_quilting":
             label = f"{defense_name(row['defense'], params)} minus {row_name(ours, params)}"
             found += minus(label, row, ours)

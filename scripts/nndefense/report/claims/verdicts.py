@@ -22,7 +22,8 @@ Entry = tuple[Row, Sequence[Row]]
 
 def headlines(judged: Sequence[Row]) -> list[Entry]:
     """One entry per claim and kind of comparison: its mean (or only) row, and the single comparisons in it."""
-    found, place = [], 0
+    found: list[Entry] = []
+    place = 0
     while place < len(judged):
         row = judged[place]
         count = row["pooled"] if row["pooled"] > 1 else 0

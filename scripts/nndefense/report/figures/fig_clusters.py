@@ -184,7 +184,7 @@ def shrunk(images: np.ndarray) -> np.ndarray:
 def _draw_scores(axes: Axes, band: Band, params: Params, limits: tuple[float, float] | None) -> None:
     """Scores by number of clusters, the chosen one filled; below the dotted line, a class is not divided."""
     numbers, chosen = list(range(1, len(band.scores) + 1)), len(band.sizes)
-    look = {"color": shades(3)[2], "marker": "o", "markersize": 3.5, "linewidth": 1}
+    look: dict[str, Any] = {"color": shades(3)[2], "marker": "o", "markersize": 3.5, "linewidth": 1}
     axes.plot(numbers, band.scores, mfc="white", **look)
     if not isnan(band.scores[chosen - 1]):
         axes.plot([chosen], [band.scores[chosen - 1]], **look | {"markersize": 5})

@@ -109,7 +109,7 @@ def looks(defenses: Sequence[str], params: Params) -> dict[str, dict[str, Any]]:
     kinds = params["defense_kinds"]
     ours = [name for name in defenses if kinds.get(name) == KIND]
     others = [name for name in defenses if name not in ours and name != NO_DEFENSE]
-    found = {NO_DEFENSE: dict(BARE)}
+    found: dict[str, dict[str, Any]] = {NO_DEFENSE: dict(BARE)}
     for place, name in enumerate(others):
         tone = 0.35 + 0.3 * place / max(1, len(others) - 1)
         dashes, marker = DASHES[place % len(DASHES)], MARKERS[place % len(MARKERS)]

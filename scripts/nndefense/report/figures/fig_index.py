@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Looks = Mapping[str, Mapping[str, Any]]
-LINES = {"capsize": 2, "elinewidth": 1, "linestyle": ""}
+LINES: dict[str, Any] = {"capsize": 2, "elinewidth": 1, "linestyle": ""}
 # Attacked images are hollow, and stand below clean ones.
-FILLS = ({}, {"mfc": "white"})
+FILLS: tuple[dict[str, Any], ...] = ({}, {"mfc": "white"})
 APART = 0.13
 
 
@@ -45,7 +45,7 @@ def _draw_recall(axes: Axes, rows: Rows, looks: Looks) -> None:
     """Recall with its interval, against the speed with its slowest and fastest search."""
     for row in rows:
         x, y = row["queries_per_second"], row["recall"]
-        reach = {
+        reach: dict[str, Any] = {
             "xerr": [[x - row["slowest"]], [row["fastest"] - x]],
             "yerr": [[y - row["recall_low"]], [row["recall_high"] - y]],
         }

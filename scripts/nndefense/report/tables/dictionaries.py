@@ -131,7 +131,7 @@ def _outcome(cell: Cell, outcomes: Outcomes) -> np.ndarray:
     return outcomes[cell]
 
 
-def _row(cell: Cell, values: tuple[float, float, float], n: int, params: Params) -> Row:
+def _row(cell: Cell, values: tuple[float, ...], n: int, params: Params) -> Row:
     # Without this, rounding of 1e-17 around an exact tie would be a difference.
     accuracy, low, high = (round(value, 9) for value in values)
     facts = {"dataset": params["dataset"], "model": params["model"], **cell._asdict()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
 from nndefense.core.registry import load
@@ -33,7 +34,7 @@ def table_lines(rows: Rows, columns: list[str], params: Params) -> tuple[list[st
     return ["Defence", "Images", *(name.replace("_", " ") for name in measured)], lines
 
 
-def queries_text(row: Mapping[str, object], params: Params) -> str:
+def queries_text(row: Mapping[str, Any], params: Params) -> str:
     """Clean, or PGD, gray box, 0.06 (raw01)."""
     if row["setting"] == "clean":
         return "Clean"
