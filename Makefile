@@ -10,7 +10,7 @@ GPUS ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,0)
 RUN := $(BIN)/python -m
 PIP := $(RUN) pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow test-cluster test-gpu lint format docs verify clean
+.PHONY: demo test test-slow test-browser test-cluster test-gpu lint format docs docs-site verify clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.workflow
@@ -26,6 +26,10 @@ test: lint
 test-slow: $(VENV)/.test
 	$(RUN) pytest -q --durations=20 -m slow
 
+# The HTML pages in headless Chromium; says what is missing where there is none.
+test-browser: $(VENV)/.test
+	$(RUN) pytest tests/browser -q -rs
+
 # A Slurm of one node, which is started for it; says what is missing where it cannot. Slurm's plugin goes into $(VENV).
 test-cluster: $(VENV)/.cluster
 	$(RUN) pytest tests/cluster -q -rs --durations=10
@@ -39,6 +43,7 @@ lint: $(VENV)/.test
 	$(RUN) ruff format --check .
 	$(RUN) snakefmt --check Snakefile workflow/Snakefile rules
 	$(RUN) snakemake --lint
+	$(RUN) mypy
 
 format: $(VENV)/.test
 	$(RUN) ruff check --fix .
@@ -67,6 +72,10 @@ $(VENV)/.cluster: $(VENV)/.test
 docs: $(VENV)/.workflow
 	$(RUN) nndefense.config --write
 	$(RUN) nndefense.report --write README.md
+
+# Pages that can be opened from the folder: build/site/index.html
+docs-site: $(VENV)/.test
+	$(RUN) mkdocs build --strict --quiet
 
 verify: $(VENV)/.workflow
 	$(BIN)/python scripts/verify.py results

@@ -49,11 +49,11 @@ class TableWriter:
 
     def __init__(self, sink: "pyarrow.NativeFile", repeated: Sequence[str]) -> None:
         self.facts: dict[str, Any] = {}
-        self.rows = 0
-        self._sink, self._repeated, self._writer = sink, list(repeated), None
+        self.rows = self._count = 0
+        self._sink, self._repeated = sink, list(repeated)
+        self._writer: Any = None
         self._groups: list[tuple[int, int]] = []  # first byte and the one behind the last
         self._waiting: list[pyarrow.Table] = []
-        self._count = 0
         self._records: list[bytes] = []
         self._sections: list[int] = []
 

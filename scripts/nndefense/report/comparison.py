@@ -68,7 +68,7 @@ def sentences(reference: Run, run: Run, differences: Sequence[Difference]) -> li
     said = [f"{_cells(len(differences))} in common: {len(paired):,} paired{_images(paired)}"]
     if unpaired := len(differences) - len(paired):
         same = same_images(reference, run)
-        shared = same is not None and not len(same) and set(reference.images.rows) & set(run.images.rows)  # type: ignore[union-attr]
+        shared = same is not None and not len(same) and set(reference.images.rows) & set(run.images.rows)
         why = "the same ids are other images, or of another size" if shared else "no test image in common"
         said[0] += f", {unpaired:,} not ({why})"
     if same_images(reference, run) is None:

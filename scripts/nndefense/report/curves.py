@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-REFERENCE = {"color": "0.45", "marker": "x", "linestyle": ":"}
+REFERENCE: dict[str, Any] = {"color": "0.45", "marker": "x", "linestyle": ":"}
 CROWD = 6
 TEXT = STYLE["font.size"]
 BUDGET = "Normalised l2 distance Δ"

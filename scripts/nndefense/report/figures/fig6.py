@@ -35,7 +35,7 @@ TITLES = {
     "c": "Overlap of the databases",
     "d": "Through the defence",
 }
-CLEAN = {"color": "0.45", "linestyle": "--"}
+CLEAN: dict[str, Any] = {"color": "0.45", "linestyle": "--"}
 
 
 def select_fig6(rows: Rows, params: Params) -> list[Row]:
@@ -60,7 +60,8 @@ def draw_fig6(rows: Rows, params: Params) -> Figure:
     ours = matching(rows, defense="knn")
     clean, bare = matching(ours, setting="clean"), matching(rows, defense="none")
     sizes, overlaps = by_attack_size(ours, params), by_overlap(ours, params)
-    parts = [("a", by_attack(ours, params)), ("b", sizes), ("c", overlaps), ("d", by_attack_through(ours, params))]
+    parts: list[tuple[str, Any]] = [("a", by_attack(ours, params))]
+    parts += [("b", sizes), ("c", overlaps), ("d", by_attack_through(ours, params))]
     parts = [(name, found) for name, found in parts if found]
     down = 2 if len(parts) > 3 else 1
     across = ceil(len(parts) / down)
