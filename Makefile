@@ -1,5 +1,5 @@
 # Two commands on a fresh machine (Python >= 3.11, make, and the package index):
-#   make demo    sets everything up and makes results/fig5.pdf and results/table1.md from drawn images
+#   make demo    sets everything up and makes results/fig5.pdf and results/table1.md from synthetic images
 #   make test    sets everything up and passes all tests but those that `make test-slow` runs
 PYTHON ?= python3
 VENV := .venv

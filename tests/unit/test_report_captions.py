@@ -158,7 +158,7 @@ def test_verdicts_on_average_are_told_in_captions_and_on_the_page():
 
 def test_captions_set_the_configuration_beside_the_papers(judged):
     texts = caption_of(PIECES["fig5"], judged, ABOUT).differences
-    assert "400 test images of drawn_things (drawn images, 10 classes)" in texts[0]
+    assert "400 test images of drawn_things (synthetic images, 10 classes)" in texts[0]
     assert "one (cifar_resnet20, trained here on test, 1 epoch)" in texts[1]
     assert "two (resnet18, torchvision's IMAGENET1K_V1)" in texts[1]
     assert "All, 500 to 4k images of web (image files); Targeted, 70 images of web (image files) whose tag" in texts[2]

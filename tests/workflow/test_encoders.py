@@ -36,8 +36,8 @@ ENCODERS = {
     "clip": ("open_clip/ViT-S-32-alt", 0, 224, "visual"),
     "plain": ("module/their_nets:build", 5, None, "1"),
 }
-# Those that are deployed and attacked, too.
-DEPLOYED = ("vit",)
+# Of these, those that a run has; the first one is deployed and attacked, too.
+CHOSEN = [("vit", "plain"), pytest.param(("clip", "convnext"), marks=pytest.mark.slow)]
 TARGETS = ("results/fig_encoders.pdf", "results/accuracy.csv")
 
 
@@ -50,16 +50,21 @@ def model(folder: Path, name: str) -> dict:
     return own | STATISTICS | ({"resize": resize} if resize else {})
 
 
+@pytest.fixture(scope="module", params=CHOSEN, ids="-".join)
+def chosen(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def changes(tmp_path_factory: pytest.TempPathFactory) -> dict:
+def changes(chosen: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> dict:
     pytest.importorskip("timm")
     pytest.importorskip("open_clip")
     folder = tmp_path_factory.mktemp("nets")
     (folder / "their_nets.py").write_text(PLAIN)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
-        models = {name: model(folder, name) for name in ENCODERS}
-    layers = {name: f"{name}@{layer}" for name, (*_, layer) in ENCODERS.items()}
+        models = {name: model(folder, name) for name in chosen}
+    layers = {name: f"{name}@{ENCODERS[name][-1]}" for name in chosen}
     suite = {"soft_retrieval": {"steps": 2, "temperatures": [1]}}
     return {
         "folder": str(folder),
@@ -70,7 +75,7 @@ def changes(tmp_path_factory: pytest.TempPathFactory) -> dict:
             "settings": ["gray_box"],
             "adaptive": {"methods": suite, "epsilons": [0.08], "count": 10, "full": [], "limits": {}},
         },
-        "defenses": {f"knn_{name}": {"kind": "knn", "features": layers[name], "k": 10} for name in DEPLOYED},
+        "defenses": {f"knn_{chosen[0]}": {"kind": "knn", "features": layers[chosen[0]], "k": 10}},
     }
 
 
@@ -88,45 +93,42 @@ def rows(project: Project, name: str) -> list[dict]:
     return read_rows(project.folder / f"results/{name}.csv", ACCURACY)
 
 
-def test_every_encoder_has_rows_of_votes_and_of_its_defence(compared: Project) -> None:
+def test_every_encoder_has_rows_of_votes_and_of_its_defence(compared: Project, chosen: tuple[str, ...]) -> None:
     """A defence by a layer answers as the votes of that layer do."""
     found = rows(compared, "accuracy")
-    assert {one["features"] for one in found} >= {f"{name}@{layer}" for name, (*_, layer) in ENCODERS.items()}
-    for name in DEPLOYED:
-        *_, layer = ENCODERS[name]
-        for setting, attack in (("clean", "none"), ("gray_box", "pgd")):
-            cell = {"setting": setting, "attack": attack}
-            plain = [one for one in found if one["defense"] == f"knn_{name}" and cell.items() <= one.items()]
-            votes = [
-                one
-                for one in found
-                if one["features"] == f"{name}@{layer}" and one["pool"] == "Targeted" and one["size"] == 120
-                if one["weighting"] == "CBW-D" and one["combination"] == "soft" and cell.items() <= one.items()
-            ]
-            budgets = [one["epsilon"] for one in plain]
-            assert budgets
-            assert [one["accuracy"] for one in plain] == [
-                one["accuracy"] for one in votes if one["epsilon"] in budgets
-            ], (name, setting)
+    assert {one["features"] for one in found} >= {f"{name}@{ENCODERS[name][-1]}" for name in chosen}
+    name, *_ = chosen
+    for setting, attack in (("clean", "none"), ("gray_box", "pgd")):
+        cell = {"setting": setting, "attack": attack}
+        plain = [one for one in found if one["defense"] == f"knn_{name}" and cell.items() <= one.items()]
+        votes = [
+            one
+            for one in found
+            if one["features"] == f"{name}@{ENCODERS[name][-1]}" and one["pool"] == "Targeted" and one["size"] == 120
+            if one["weighting"] == "CBW-D" and one["combination"] == "soft" and cell.items() <= one.items()
+        ]
+        budgets = [one["epsilon"] for one in plain]
+        assert budgets
+        assert [one["accuracy"] for one in plain] == [one["accuracy"] for one in votes if one["epsilon"] in budgets]
 
 
-def test_the_figure_has_a_line_for_every_encoder(compared: Project) -> None:
+def test_the_figure_has_a_line_for_every_encoder(compared: Project, chosen: tuple[str, ...]) -> None:
     lines = (compared.folder / "results/fig_encoders.csv").read_text().splitlines()
     names = lines[0].split(",")
     found = {dict(zip(names, line.split(","), strict=True))["encoder"] for line in lines[1:]}
-    assert found == {"none", "conv_4_1", *(f"{name}@{ENCODERS[name][-1]}" for name in DEPLOYED)}
+    assert found == {"none", "conv_4_1", f"{chosen[0]}@{ENCODERS[chosen[0]][-1]}"}
 
 
-def test_features_are_those_of_the_network_itself(compared: Project) -> None:
+def test_features_are_those_of_the_network_itself(compared: Project, chosen: tuple[str, ...]) -> None:
     """Stored features of the clean images are what the network gives, computed without the library's extractor."""
     clean = torch.from_numpy(np.load(compared.folder / "results/attacks/clean.npz")["clean/images"])
-    for name, take in TAKEN.items():
+    for name in chosen:
         *_, layer = ENCODERS[name]
         stored = np.load(compared.folder / f"results/features/{name}/{name}@{layer}/queries/clean.npy")
         description = compared.folder / f"results/models/{name}/model.json"
         net = open_checkpoint(description)[0].net
         with torch.no_grad():
-            expected = take(net, (clean - 0.5) / 0.5).numpy()
+            expected = TAKEN[name](net, (clean - 0.5) / 0.5).numpy()
         np.testing.assert_allclose(stored.astype(np.float32), expected, rtol=2e-3, atol=2e-3, err_msg=name)
 
 
@@ -156,12 +158,13 @@ TAKEN: dict[str, Callable[[nn.Module, torch.Tensor], torch.Tensor]] = {
 
 
 @pytest.mark.slow
-def test_a_deployed_encoder_of_its_own(compared: Project, changes: dict) -> None:
+def test_a_deployed_encoder_of_its_own(compared: Project, changes: dict, chosen: tuple[str, ...]) -> None:
     """Where the base layer is another network's, the whole DAG goes by it; the classifier's pass has no layers."""
-    layer = "convnext@stages.2"
+    name, *_ = chosen
+    layer = f"{name}@{ENCODERS[name][-1]}"
     own = {
         "run": "separate",
-        "models": {"convnext": changes["models"]["convnext"]},
+        "models": {name: changes["models"][name]},
         "features": {"layers": [layer]},
         "attacks": {"methods": {"pgd_fs": {"steps": 2}}, "white_box": {"pool": "Targeted", "neighbors": 10}},
         "base": {"features": layer},
@@ -172,15 +175,15 @@ def test_a_deployed_encoder_of_its_own(compared: Project, changes: dict) -> None
     assert jobs["load_model"] == 1
     compared.run(*targets, changes=own)
     place = compared.folder / "results/separate"
-    assert sorted(one.name for one in (place / "features").iterdir()) == ["convnext"]
+    assert sorted(one.name for one in (place / "features").iterdir()) == [name]
     assert sorted(one.name for one in (place / "softmax").iterdir()) == ["small"]
-    assert read_json(place / "knn.json")["encoder"] == ["models/convnext/model.json"]
+    assert read_json(place / "knn.json")["encoder"] == [f"models/{name}/model.json"]
     deployed = nndefense.load(place)
     clean = np.load(place / "attacks/clean.npz")
     with torch.no_grad():
         classes = deployed(torch.from_numpy(clean["clean/images"])).argmax(1).numpy()
     votes = np.load(place / f"predictions/small/{layer}/clean.npz")
-    cell = next(name for name in votes.files if "Targeted/120" in name and "CBW-D/soft" in name)
+    cell = next(one for one in votes.files if "Targeted/120" in one and "CBW-D/soft" in one)
     np.testing.assert_array_equal(votes[cell], classes)
 
 

@@ -64,6 +64,7 @@ def jobs_of(session: int, pattern: str) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc to find the jobs")
 def test_killed_runs_complete_with_the_same_bytes(finished: Project, tmp_path: Path) -> None:
     project = Project.create(tmp_path / "killed")

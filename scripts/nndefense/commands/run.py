@@ -1,6 +1,6 @@
 """Make figures, tables or other files: run the workflow that comes with this package, in the working directory.
 
-    nndefense run fig5                                             # results/fig5.pdf, from drawn images
+    nndefense run fig5                                             # results/fig5.pdf, from synthetic images
     nndefense run table1 fig5.pdf --config mine.yaml               # keys of mine.yaml change those of the default
     nndefense run --cores 8 --resources gpu=4 results/fig5.pdf     # options and targets in any order
     nndefense run -n                                               # what would run for everything

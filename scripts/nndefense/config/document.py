@@ -18,7 +18,7 @@ from nndefense.core.options import allowed
 
 HEAD = """# Configuration
 
-`config.yaml` is the default experiment, on drawn images. Two ways to change it:
+`config.yaml` is the default experiment, on synthetic images. Two ways to change it:
 
 - A file that names a `dataset` stands alone; what it leaves out takes the defaults below. The presets are such files:
   `snakemake results/cifar10/fig5.pdf --configfile config/cifar10.yaml --config data=FOLDER`.

@@ -4,7 +4,7 @@ from nndefense.core.plugins import plugins
 from nndefense.core.registry import Entry
 
 KINDS = {
-    "shapes": Entry("nndefense.images.shapes:Shapes", "drawn images"),
+    "shapes": Entry("nndefense.images.shapes:Shapes", "synthetic images"),
     "folder": Entry("nndefense.images.folder:Folder", "image files"),
     "torchvision": Entry("nndefense.images.torchvision_set:TorchvisionSet", "a set that torchvision publishes"),
     "cub200": Entry("nndefense.images.cub200:Cub200", "CUB-200-2011"),
