@@ -10,7 +10,7 @@ GPUS ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,0)
 RUN := $(BIN)/python -m
 PIP := $(RUN) pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow test-browser test-cluster test-gpu lint format docs docs-site verify clean
+.PHONY: demo test test-slow test-browser test-cluster test-gpu lint format docs docs-site leaderboard verify clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.workflow
@@ -76,6 +76,10 @@ docs: $(VENV)/.workflow
 # Pages that can be opened from the folder: build/site/index.html
 docs-site: $(VENV)/.test
 	$(RUN) mkdocs build --strict --quiet
+
+# Scores the entries again whose runs lie in results/; the page is build/leaderboard.html.
+leaderboard: $(VENV)/.workflow
+	$(RUN) nndefense.cli leaderboard leaderboard --output build/leaderboard.html --markdown docs/leaderboard.md
 
 verify: $(VENV)/.workflow
 	$(BIN)/python scripts/verify.py results

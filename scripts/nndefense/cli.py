@@ -17,6 +17,7 @@ COMMANDS = {
     "doctor": "nndefense.commands.doctor",
     "fork": "nndefense.commands.fork",
     "init": "nndefense.commands.init",
+    "leaderboard": "nndefense.commands.leaderboard",
     "plan": "nndefense.commands.plan",
     "predict": "nndefense.commands.predict",
     "rescore": "nndefense.commands.rescore",
