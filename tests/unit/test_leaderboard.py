@@ -265,7 +265,6 @@ def test_shipped_numbers_are_stated_in_the_results():
     stated = re.findall(r"(0\.\d{3}) \[(0\.\d{3}), (0\.\d{3})\](, void)?", text)
     for name, entry in read_entries(SHIPPED).items():
         worst = entry.worst_case
-        # There the third decimal of some intervals is cut and not rounded.
         same = [
             one
             for one in stated
