@@ -2,11 +2,12 @@
 
 Needs: result rows, predictions/, and what else a figure or table names as its source.
 Makes: {figure}.{csv,pdf,png}
+       {figure}_narrow.{csv,pdf,png}     for a column of a paper, where asked for; not in the report
        {table}.{csv,md,tex}     also claims, judged on this run's predictions, and rows_{evaluation kind}
 """
 
 from nndefense.report.pages.about import about_run, report_words
-from nndefense.report.pieces import existing, labels, piece_target
+from nndefense.report.pieces import Narrow, existing, labels, narrowed, piece_target
 
 PIECES = {piece.name: piece for piece in existing(CONFIG)}
 FIGURES = [piece for piece in PIECES.values() if piece.kind == "figure"]
@@ -14,7 +15,9 @@ TABLES = [piece for piece in PIECES.values() if piece.kind == "table"]
 
 
 def shown(piece, path):
-    """A file of a figure or table that the report shows."""
+    """A file of a figure or table; the report shows it, unless it is for a column."""
+    if isinstance(piece, Narrow):
+        return path
     written = Path(RESULTS, "captions", f"{piece.name}.rst").absolute()
     return report(
         path,
@@ -43,7 +46,7 @@ def piece_job(program, piece):
     )
 
 
-for piece in FIGURES:
+for piece in [*FIGURES, *map(narrowed, FIGURES)]:
 
     rule:
         name:

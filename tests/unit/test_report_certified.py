@@ -106,8 +106,9 @@ def test_the_figure_has_a_panel_per_pool_and_one_of_sizes(path):
         assert drawn == line[: line.index(0) + 1]
     assert {line.get_linestyle() for line in by_size.lines} == {"--"}
     assert len({line.get_marker() for line in by_size.lines}) == 3
-    texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts == ["K = 1", "K = 5", "K = 10", "K = 40", "N = 40", "N = 100", "N = 1k"]
+    texts = [[text.get_text() for text in legend.get_texts()] for legend in figure.legends]
+    assert texts == [["K = 1", "K = 5", "K = 10", "K = 40"], ["N = 40", "N = 100", "N = 1k"]]
+    assert figure.get_suptitle() == f"small; n = {N} test images"
     for axes in figure.axes:
         assert axes.get_ylim() == (0, 1)
         assert {band.get_paths()[0].vertices[:, 1].max() <= 1 for band in axes.collections} == {True}
@@ -128,15 +129,14 @@ def test_a_single_size_has_no_panel_of_its_own(path):
     assert [axes.get_title() for axes in figure.axes] == ["Train, N = 500"]
 
 
-def test_panels_without_a_place_in_the_grid_are_hidden(path):
+def test_there_are_no_panels_without_rows(path):
     rows = certified_by_insertions([path], PARAMS)
     renamed = [{**row, "pool": "Other"} for row in matching(rows, pool="Train")]
     figure = draw_poisoning([*rows, *renamed], PARAMS)
-    assert [axes.get_title() for axes in figure.axes if axes.get_visible()][3:] == [
-        "Other, N = 500",
-        "Targeted, K = 10",
-    ]
-    assert [axes.get_visible() for axes in figure.axes] == [True] * 5 + [False]
+    assert [axes.get_title() for axes in figure.axes][3:] == ["Other, N = 500", "Targeted, K = 10"]
+    # Numbers stand below the lowest of each column, in the second row or the first.
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "", *["Inserted images T"] * 3]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["Certified accuracy", "", "", "Certified accuracy", ""]
 
 
 def test_mistakes_are_named(path, tmp_path):
@@ -154,7 +154,7 @@ def test_it_exists_where_k_or_sizes_vary():
     assert piece.files(DEFAULT) == {"certificates": ["<results>/certificates/poisoning/resnet20/conv_4_1/clean.npz"]}
     assert piece.params(DEFAULT) == {
         "combination": "soft", "features": "conv_4_1", "neighbors": 50, "pool": "Targeted", "weighting": "CBW-D",
-        "facts": {"dataset": "shapes", "seed": 1, "model": "resnet20"},
+        "facts": {"dataset": "shapes", "seed": 1, "model": "resnet20"}, "classes": 10,
     }  # fmt: skip
     one = SMALL | {"sizes": [100]}
     assert piece.exists(load_config(SMALL))

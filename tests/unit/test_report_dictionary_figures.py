@@ -91,8 +91,8 @@ def compared(tmp_path, answers) -> tuple[dict[str, list[str]], dict]:
     params = {
         "attack": "pgd", "attack_labels": {"pgd": "PGD"}, "compared": list(KINDS), "defense_kinds": KINDS,
         "defense_labels": {"jpeg": "JPEG", "srd": "SRD", "srd_whole": "A label that is longer than a line of it"},
-        "epsilons": list(EPSILONS), "images": "raw01/gray_box/pgd/eps-0.06", "root": str(tmp_path / "predictions"),
-        "shown": "srd", "space": "raw01",
+        "epsilons": list(EPSILONS), "images": "raw01/gray_box/pgd/eps-0.06", "model": "resnet20",
+        "root": str(tmp_path / "predictions"), "shown": "srd", "space": "raw01",
     }  # fmt: skip
     return files, params
 

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.legend import Legend
 
 from nndefense.axes.queries import Pack
 from nndefense.core.errors import InputError
@@ -46,6 +47,11 @@ def assert_drawn(axes: Axes, rows: list[dict]) -> None:
     assert wanted <= drawn(axes)
 
 
+def legend_texts(axes: Axes) -> list[list[str]]:
+    """Texts of the legends of a panel, in their order."""
+    return [[text.get_text() for text in one.get_texts()] for one in axes.get_children() if isinstance(one, Legend)]
+
+
 @pytest.mark.parametrize("attack", ["pgd", "fgsm", "cw"])
 def test_figure_3_has_a_line_per_k_and_size(rows, attack):
     params = PARAMS | {"attack": attack}
@@ -66,7 +72,9 @@ def test_figure_3_has_a_line_per_k_and_size(rows, attack):
     (solid,) = [line for line in axes.lines if list(line.get_ydata()) == [row["accuracy"] for row in large]]
     assert solid.get_linestyle() == "-"
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts == [*(f"K = {k}" for k in NEIGHBORS), "Targeted-4k", "Targeted-500", "no defence"]
+    assert texts == [*(f"K = {k}" for k in NEIGHBORS), "no defence"]
+    assert [text.get_text() for text in figure.legends[1].get_texts()] == ["Targeted-4k", "Targeted-500"]
+    assert figure.legends[1].get_title().get_text() == "Database"
 
 
 def test_figure_3_takes_the_size_nearest_to_a_tenth():
@@ -116,8 +124,14 @@ def test_figure_6_has_four_panels_on_one_defence(rows):
     through = [row for row in ours if row["setting"] in ("clean", "adaptive-knn")]
     assert_drawn(fourth, [*through, *matching(chosen, defense="none")])
     assert second.get_xscale() == "log"
-    labels = [text.get_text() for text in first.get_legend().get_texts()]
-    assert labels == ["PGD", "PGD-PR", "PGD-FS", "no defence, PGD"]
+    assert legend_texts(first) == [["PGD", "PGD-PR", "PGD-FS"], ["no defence, PGD"]]
+    # Attacks by their marker and line, budgets by their colour.
+    assert legend_texts(third) == [["PGD-FS", "Soft retrieval", "clean"], ["Δ = 0.02", "Δ = 0.06"]]
+    looks = {
+        (line.get_color(), line.get_linestyle(), line.get_marker()) for line in third.lines if len(line.get_xdata()) > 2
+    }
+    assert [len({look[place] for look in looks}) for place in (0, 1, 2)] == [2, 2, 2]
+    assert len(looks) == 4
 
 
 def test_figure_6_leaves_out_panels_without_rows(rows):
@@ -139,7 +153,7 @@ def test_figure_6_shows_the_ablated_attack_that_is_configured(rows):
         figure = draw_fig6(chosen, params)
         titles = ["The paper's white box", "First images of the database", "Overlap of the databases"]
         assert [axes.get_title()[4:] for axes in figure.axes] == titles
-        assert figure.axes[1].get_legend().get_texts()[0].get_text() == "PGD-PR, Δ = 0.02"
+        assert legend_texts(figure.axes[1]) == [["PGD-PR", "clean"], ["Δ = 0.02", "Δ = 0.06"]]
         assert sorted(distinct(by_attack_size(matching(chosen, defense="knn"), params), "attack_size")) == [
             500,
             1000,
@@ -207,14 +221,14 @@ def neighborhood(name: str, predicted: str, side: int, seed: int) -> Neighborhoo
     classes = ["fish", "star", "a class with a very long name", "fish", "boat"]
     return Neighborhood(
         name, 0.04, images[0] / 255, predicted, [10, 11, 12, 13, 14], images[1:], classes, [9.0, 0.02, 1, 2, 3],
-        [1, 2, 3, 4, 5.678],
+        [1, 2, 3, 4, 5.678], "star", 0.625,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("side", [32, 224])
 def test_figure_2_shows_every_image_class_weight_and_distance(side):
     rows = [neighborhood("Clean", "fish", side, 0), neighborhood("PGD", "boat", side, 1)]
-    figure = draw(rows, "fish", "CBW-D")
+    figure = draw(rows, "fish", PARAMS)
     shown = [axes.images[0].get_array() for axes in figure.axes if axes.images]
     expected = [image for row in rows for image in (row.image, *row.neighbors)]
     assert len(shown) == 12
@@ -223,16 +237,18 @@ def test_figure_2_shows_every_image_class_weight_and_distance(side):
     assert [title.get_text() for title in titles[:3]] == ["fish", "fish", "star"]
     assert [title.get_fontweight() for title in titles[:3]] == ["bold", "bold", "normal"]
     assert len(titles[3].get_text()) == 17
-    assert figure.axes[-1].get_xlabel() == "w 3.00   d 5.68"
+    assert [axes for axes in figure.axes if axes.images][-1].get_xlabel() == "w 3.00   d 5.68"
+    votes = [[text.get_text() for text in axes.texts] for axes in figure.axes if axes.texts]
+    assert votes == [["the vote", "star", "0.62"]] * 2
     assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()] == ["Clean", "PGD"]
 
 
 def test_figure_2_needs_neighbours():
     row = neighborhood("Clean", "fish", 8, 0)
-    empty = Neighborhood("x", 0.0, row.image, "fish", [], row.neighbors[:0], [], [], [])
+    empty = Neighborhood("x", 0.0, row.image, "fish", [], row.neighbors[:0], [], [], [], "fish", 1.0)
     for rows in ([row, empty], [empty], []):
         with pytest.raises(InputError, match="figure 2"):
-            draw(rows, "fish", "CBW-D")
+            draw(rows, "fish", PARAMS)
 
 
 def test_an_image_is_shown_that_the_attack_fools_and_the_vote_does_not():

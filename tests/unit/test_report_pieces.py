@@ -91,6 +91,7 @@ def test_parameters_are_what_a_piece_uses():
     assert figure == {
         "attack": "pgd", "space": "raw01", "features": "conv_4_1", "neighbors": 50, "weighting": "CBW-D",
         "combination": "soft", "attack_labels": {"pgd": "PGD"}, "facts": {"dataset": "shapes", "seed": 1},
+        "classes": 10,
     }  # fmt: skip
     assert load_piece("fig9").params(DEFAULT)["attack_labels"] == {"fgsm": "FGSM"}
     assert load_piece("fig3").params(DEFAULT)["pool"] == "Targeted"
@@ -325,6 +326,21 @@ def test_figure_2_shows_the_query_sets_in_their_order(illustrated):
     assert {row["database_row"] for row in made.rows[10:]} <= set(range(3, 40, 4))
     figure = [axes.images[0].get_array() for axes in made.figure.axes if axes.images]
     assert len(figure) == 3 * 6
+
+
+def test_figure_2_tells_what_all_k_neighbours_vote_for(illustrated):
+    files, params = illustrated
+    names = read_json(files["task"][0])["class_names"]
+    # Of two equal ones, the first: the attacked image's ten are two each of classes 3, 7, 1, 5 and 9, in this order.
+    for k, answer, share in (
+        (1, names[3], "0.91"),
+        (6, names[3], f"{(2 * 0.91 + 4 * 0.01) / 6:.2f}"),
+        (10, names[1], "0.19"),
+    ):
+        figure = load_piece("fig2").make(files, params | {"neighbors": k}).figure
+        votes = [[text.get_text() for text in axes.texts] for axes in figure.axes if axes.texts]
+        assert votes[1:] == [["the vote", answer, share]] * 2
+        assert f"that the {k} nearest images vote for" in figure.get_supxlabel()
 
 
 # -- captions and pages

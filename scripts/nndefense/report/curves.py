@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from nndefense.core.text import one_line
+from nndefense.report.legends import TEXT, add_legend, handle
 from nndefense.report.names import SETTING_NAMES, Params, attack_name
 from nndefense.report.select import Row, distinct, matching
-from nndefense.report.style import MARKERS, STYLE, draw_band, new_figure, shades
+from nndefense.report.style import MARKERS, draw_band, label_panels, new_figure, points, shades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
     from matplotlib.lines import Line2D
 
+    from nndefense.report.legends import Handles
+
 REFERENCE: dict[str, Any] = {"color": "0.45", "marker": "x", "linestyle": ":"}
+CHANCE: dict[str, Any] = {"color": "0.15", "linestyle": (0, (1, 2.5)), "linewidth": 1}
 CROWD = 6
-TEXT = STYLE["font.size"]
+LISTED = 2  # networks, and numbers of images
 BUDGET = "Normalised l2 distance Δ"
 
 
@@ -37,14 +43,6 @@ def looks_of(values: Sequence[Any]) -> dict[Any, dict[str, Any]]:
         value: {"color": colour, "marker": marker}
         for value, colour, marker in zip(values, shades(len(values)), markers, strict=False)
     }
-
-
-def handle(label: str, **look: Any) -> Line2D:
-    """An entry of a legend."""
-    from matplotlib.lines import Line2D
-
-    # A leading underscore would hide it.
-    return Line2D([], [], label=f"\u200b{label}" if label.startswith("_") else label, **look)
 
 
 def draw_curves(axes: Axes, curves: Iterable[Curve]) -> None:
@@ -67,40 +65,63 @@ def mark_budgets(axes: Axes, epsilons: Iterable[float], label: str = BUDGET) -> 
 
 
 def draw_by_budget(
-    rows: Sequence[Row], params: Params, curves_of: Callable[[list[Row]], list[Curve]], handles: Sequence[Line2D]
+    rows: Sequence[Row],
+    params: Params,
+    curves_of: Callable[[list[Row]], list[Curve]],
+    handles: Handles,
+    *others: tuple[str, Handles],
 ) -> Figure:
-    """A panel of accuracy against the budget for every attacked setting, with one legend at the right.
+    """A panel of accuracy against the budget for every attacked setting, with legends at the right.
 
-    curves_of: rows of one setting, clean ones included -> their curves.
+    Args:
+        rows: of all settings, clean ones included.
+        params: of the piece.
+        curves_of: rows of one setting, clean ones included -> their curves.
+        handles: below the name of the attack. others: further legends, title and entries each.
     """
     settings = [name for name in distinct(rows, "setting") if name != "clean"]
     # A single panel may be larger.
-    width, height = (5.7, 4.0) if len(settings) == 1 else (3.1 * len(settings) + 1.6, 3.3)
+    width, height = (5.9, 4.0) if len(settings) == 1 else (3.1 * len(settings) + 1.8, 3.3)
     figure, panels = new_figure(width, height, len(settings))
     for axes, setting in zip(panels, settings, strict=True):
         shown = [row for row in rows if row["setting"] in ("clean", setting)]
         draw_curves(axes, [undefended(shown), *curves_of(shown)])
         mark_budgets(axes, distinct(shown, "epsilon"))
         axes.set_title(SETTING_NAMES[setting])
-    panels[0].set_ylabel("Accuracy")
+    label_panels(panels, "Accuracy")
     fit_accuracy(panels[0], rows)
-    add_legend(figure, [*handles, handle("no defence", **REFERENCE)], attack_name(params["attack"], params))
+    tell_tested(figure, rows)
+    known = [handle("no defence", **REFERENCE), *mark_chance(panels, params)]
+    add_legend(figure, [*handles, *known], attack_name(params["attack"], params), *others)
     return figure
 
 
 def fit_accuracy(axes: Axes, rows: Iterable[Row]) -> None:
-    """Accuracy from 0 to just above the highest interval."""
-    axes.set_ylim(0, min(1.0, 1.05 * max(row["ci_high"] for row in rows)))
+    """Accuracy from 0 to 1; where all of it is low, to the tick above the highest interval."""
+    highest = max(row["ci_high"] for row in rows)
+    top = 1.0 if highest > 0.5 else max(1, ceil(10 * highest)) / 10
+    count = {1.0: 5, 0.5: 5, 0.4: 4, 0.3: 3}.get(top, 4)
+    axes.set_ylim(0, top)
+    axes.set_yticks([top * place / count for place in range(count + 1)])
 
 
-def add_legend(figure: Figure, handles: Sequence[Line2D], title: str) -> None:
-    """A legend beside the panels, under the name of the attack."""
-    sizes = {"fontsize": TEXT, "title_fontsize": TEXT}
-    figure.legend(handles=handles, title=title, alignment="left", loc="outside right center", frameon=False, **sizes)
+def mark_chance(panels: Iterable[Axes], params: Params) -> list[Line2D]:
+    """A line at what guessing gives in all these panels: its entry of a legend, or none for unknown classes."""
+    if not (classes := params.get("classes")):
+        return []
+    for axes in panels:
+        axes.axhline(1 / classes, zorder=1.5, **CHANCE)
+    return [handle(f"chance, 1 / {classes:,}", **CHANCE)]
 
 
-def legend_below(axes: Axes, handles: Sequence[Line2D], columns: int = 2) -> None:
-    """A legend below a panel; of one column where its words are long."""
-    axes.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, frameon=False, fontsize=TEXT
-    )
+def tell_tested(figure: Figure | SubFigure, rows: Iterable[Row], *more: str) -> None:
+    """Say above the panels which networks the rows are of, of how many test images, and more."""
+    rows = list(rows)
+    networks = [one_line(name) for name in distinct(rows, "model")]
+    counts = sorted(distinct(rows, "n"), reverse=True)
+    shown = [f"{count:,}" for count in counts]
+    if len(shown) > LISTED:
+        shown = [f"{shown[-1]} to {shown[0]}"]
+    named = ", ".join(networks) if len(networks) <= LISTED else f"{len(networks)} networks"
+    text = "; ".join([named, f"n = {' and '.join(shown)} test images", *more])
+    figure.suptitle(text, x=0.01, ha="left", fontsize=points(TEXT - 1), color="0.35")

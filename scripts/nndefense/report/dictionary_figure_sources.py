@@ -23,7 +23,7 @@ def figure(config: Config, piece: Piece) -> Inputs | None:
     pictures = {"purified": [PURIFIED], "clusters": [CLUSTERS], "task": [_described(config.queries.images)]}
     values = {name: compared.values[name] for name in ("compared", "epsilons", "root")}
     # As they are purified: of the base attack at the base budget.
-    values |= {"shown": section.shown, "images": str(shown_pack(config))}
+    values |= {"shown": section.shown, "images": str(shown_pack(config)), "model": config.target}
     labelled = list(dict.fromkeys([*section.table, section.shown]))
     return Inputs(answers | pictures, values, defenses=labelled)
 

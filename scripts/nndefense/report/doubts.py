@@ -18,6 +18,7 @@ from nndefense.core.seals import read_seal
 from nndefense.evaluation.accuracy import DOUBTS
 from nndefense.evaluation.doubts import doubt_name
 from nndefense.evaluation.outcomes import split_place
+from nndefense.report.legends import raise_above
 from nndefense.report.markup import latex_comment, markdown
 from nndefense.report.names import thousands
 from nndefense.report.select import Row, Rows
@@ -114,7 +115,8 @@ def noted(made: Made, files: Files) -> Made:
     if made.figure is not None:
         shown = found[:SHOWN] + ([f"and {len(found) - SHOWN} more, see the columns {WORDS}"] if found[SHOWN:] else [])
         width = int(LETTERS * made.figure.get_figwidth())
-        made.figure.supxlabel("\n".join(fill(one, width) for one in shown), fontsize=7, color="firebrick")
+        note = made.figure.supxlabel("\n".join(fill(one, width) for one in shown), fontsize=7, color="firebrick")
+        raise_above(made.figure, note)
         return made
     lines = "\n".join(f"- {markdown(one)}" for one in found)
     comments = "\n".join(map(latex_comment, found))

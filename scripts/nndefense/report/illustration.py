@@ -16,12 +16,13 @@ from nndefense.database.stored_softmax import open_stores
 from nndefense.images.pool import PoolReader
 from nndefense.report.names import Params, attack_name, class_names, setting_name
 from nndefense.report.piece import Files
-from nndefense.retrieval.votes import chosen_weights
+from nndefense.report.style import is_narrow
+from nndefense.retrieval.votes import chosen_weights, vote_shares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LONGEST = 17  # letters of a class name that fit above an image
+LONGEST, NARROW = 17, 11  # letters of a class name that fit above an image; in a column
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,9 @@ def shown_image(axes: Axes, image: np.ndarray) -> None:
 
 
 def shortened(name: str) -> str:
-    """A class name of at most LONGEST letters."""
-    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+    """A class name of as many letters as fit above an image."""
+    longest = NARROW if is_narrow() else LONGEST
+    return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 def choose_query(labels: np.ndarray, predicted: Sequence[np.ndarray], voted: np.ndarray | None = None) -> int:
@@ -129,3 +131,19 @@ def weights_of(store: SoftmaxStore, ids: np.ndarray, weighting: str) -> tuple[np
     """Softmax rows (..., C) and weights (...) of database images (K,)."""
     softmax, columns, _ = store.take(ids[None])
     return softmax[0], chosen_weights(columns, [weighting])[0, 0]
+
+
+def base_vote(store: SoftmaxStore, ids: np.ndarray, params: Params) -> tuple[np.ndarray, np.ndarray]:
+    """What the base K nearest of database images vote for.
+
+    Args:
+        store: of the database.
+        ids: rows of images, nearest first; -1 stands where there are fewer.
+        params: `neighbors`, `weighting` and `combination`.
+
+    Returns:
+        Softmax rows (k, C) of those that vote, and the share (C,) of each class.
+    """
+    ids = ids[: params["neighbors"]]
+    softmax, weights = weights_of(store, ids[ids >= 0], params["weighting"])
+    return softmax, vote_shares(softmax[None], weights[None], params["combination"])[0]

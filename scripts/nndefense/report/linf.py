@@ -49,12 +49,15 @@ def in_part(rows: Rows, part: str) -> list[Row]:
     return [row for row in rows if row["setting"] == wanted(row)]
 
 
-def network_name(row: Row, params: Params) -> str:
-    """Baseline (resnet20), RA-CNN, N = 5 (racnn_5), or the label of another network."""
+def network_name(row: Row, params: Params, retrieved: str = "N") -> str:
+    """Baseline (resnet20), RA-CNN, N = 5 (racnn_5), or the label of another network.
+
+    retrieved: letter of the number of retrieved images; the paper's is N.
+    """
     if row["defense"] == NO_DEFENSE:
         return f"{BASELINE} ({params['linf']['baseline']})"
     if row["neighbors"]:
-        return f"{_retrieval_name(row['neighbors'])} ({row['defense']})"
+        return f"{_retrieval_name(row['neighbors'], retrieved)} ({row['defense']})"
     return defense_name(row["defense"], params)
 
 
@@ -90,5 +93,5 @@ def paper_value(row: Row) -> float | None:
     return paper_block().get(name, {}).get(column_of(row))
 
 
-def _retrieval_name(neighbors: int) -> str:
-    return f"RA-CNN, N = {neighbors}"
+def _retrieval_name(neighbors: int, letter: str = "N") -> str:
+    return f"RA-CNN, {letter} = {neighbors}"

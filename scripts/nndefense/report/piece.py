@@ -110,6 +110,7 @@ class Piece:
         under: words of the report on the attacks; {attack}: label of the piece's attack.
         settings: threat models in it. single: only the first of them that is configured.
         fixed: axes held at their base values. uses: further base values that it needs.
+        chance: whether it shows what guessing among the classes gives, and so needs their number.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Piece:
     single: bool = False
     fixed: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
+    chance: bool = False
 
     @property
     def word(self) -> str:
@@ -157,6 +159,8 @@ class Piece:
             found["attack_labels"] = {name: ATTACKS[name].label for name in attacks}
         if inputs.defenses:
             found |= defense_params(config, inputs.defenses)
+        if self.chance:
+            found["classes"] = config.classes
         if any(path.endswith(".npz") for path in inputs.files.get("rows", [])):
             found["facts"] = run_facts(config)
         return found | dict(inputs.values)

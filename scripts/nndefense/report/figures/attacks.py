@@ -5,11 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nndefense.core.errors import InputError
-from nndefense.report.curves import BUDGET, Curve, add_legend, draw_curves, fit_accuracy, handle, looks_of, mark_budgets
+from nndefense.report.curves import (
+    BUDGET,
+    Curve,
+    draw_curves,
+    fit_accuracy,
+    looks_of,
+    mark_budgets,
+    mark_chance,
+    tell_tested,
+)
+from nndefense.report.legends import add_legend, handle
 from nndefense.report.names import BOTH, SETTING_NAMES, Params, attack_name, thousands
 from nndefense.report.piece import BANDS, VOTE, RowFigure
 from nndefense.report.select import Row, Rows, defended, distinct, largest, matching
-from nndefense.report.style import new_figure
+from nndefense.report.style import label_panels, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,12 +54,13 @@ def draw_attacks(rows: Rows, params: Params) -> Figure:
             for attack in looks
         }
         draw_curves(axes, [Curve(found, look=looks[attack]) for attack, found in curves.items()])
-        mark_budgets(axes, distinct(ours, "epsilon"), BUDGET if setting == settings[-1] else "")
+        mark_budgets(axes, distinct(ours, "epsilon"))
         axes.set_title(f"{_title(ours[0])}, {SETTING_NAMES[setting].lower()}")
-        if defense == defenses[0]:
-            axes.set_ylabel("Accuracy")
+    label_panels(panels, "Accuracy", BUDGET)
     fit_accuracy(panels[0], rows)
-    add_legend(figure, [handle(attack_name(name, params), **look) for name, look in looks.items()], "Attack")
+    tell_tested(figure, rows)
+    handles = [handle(attack_name(name, params), **look) for name, look in looks.items()]
+    add_legend(figure, [*handles, *mark_chance(panels, params)], "Attack")
     return figure
 
 
@@ -68,6 +79,7 @@ PIECE = RowFigure(
     under="every attack that does not know of the defence",
     fixed=("features", "neighbors", *VOTE),
     uses=("pool",),
+    chance=True,
     select=select_attacks,
     draw=draw_attacks,
 )

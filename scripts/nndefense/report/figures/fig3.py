@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nndefense.core.errors import InputError
-from nndefense.report.curves import Curve, draw_by_budget, handle, looks_of
+from nndefense.report.curves import Curve, draw_by_budget, looks_of
+from nndefense.report.legends import handle
 from nndefense.report.names import Params, thousands
 from nndefense.report.piece import BANDS, BARE, VOTE, RowFigure
 from nndefense.report.select import Row, Rows, by_neighbors, distinct, matching, under_attack
@@ -40,8 +41,8 @@ def draw_fig3(rows: Rows, params: Params) -> Figure:
 
     handles = [handle(f"K = {k}", **look) for k, look in looks.items()]
     pool = params["pool"]
-    handles += [handle(f"{pool}-{thousands(size)}", color="0.3", marker="o", **styles[size]) for size in sizes]
-    return draw_by_budget(rows, params, curves, handles)
+    databases = [handle(f"{pool}-{thousands(size)}", color="0.3", marker="o", **styles[size]) for size in sizes]
+    return draw_by_budget(rows, params, curves, handles, ("Database", databases))
 
 
 PAPER = "{}, black box, conv_5_1, CBW-D; IG-1B-Targeted (solid lines), IG-100M-Targeted (dashed lines)"
@@ -56,6 +57,7 @@ PIECE = RowFigure(
     settings=("black_box",),
     fixed=("features", *VOTE),
     uses=("pool",),
+    chance=True,
     select=select_fig3,
     draw=draw_fig3,
 )

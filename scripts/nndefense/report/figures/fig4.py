@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nndefense.core.errors import InputError
-from nndefense.report.curves import Curve, draw_by_budget, handle, looks_of
+from nndefense.report.curves import Curve, draw_by_budget, looks_of
+from nndefense.report.legends import handle
 from nndefense.report.names import BOTH, Params
 from nndefense.report.piece import BANDS, BARE, VOTE, RowFigure
 from nndefense.report.select import Row, Rows, by_layer, distinct, layer_depth, matching, under_attack
@@ -45,6 +46,7 @@ PIECE = RowFigure(
     source="nndefense.report.sources:layers",
     fixed=("neighbors", *VOTE),
     uses=("pool",),
+    chance=True,
     select=select_fig4,
     draw=draw_fig4,
 )

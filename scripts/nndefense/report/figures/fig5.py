@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nndefense.core.errors import InputError
-from nndefense.report.curves import add_legend, fit_accuracy, handle, looks_of
+from nndefense.report.curves import fit_accuracy, looks_of, mark_chance, tell_tested
+from nndefense.report.legends import add_legend, handle
 from nndefense.report.names import SETTING_NAMES, Params, attack_name, thousands
 from nndefense.report.piece import BANDS, VOTE, RowFigure
 from nndefense.report.select import Row, Rows, by_size, defended, distinct, matching, swept_pools, with_clean
-from nndefense.report.style import draw_band, new_figure
+from nndefense.report.style import draw_band, label_panels, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,18 +36,20 @@ def draw_fig5(rows: Rows, params: Params) -> Figure:
     settings = [name for name in distinct(rows, "setting") if name != "clean"]
     epsilons = sorted(distinct(rows, "epsilon"))
     pools = pool_order(rows)
-    figure, panels = new_figure(3.1 * len(settings) + 1.3, 3.3, len(settings))
+    figure, panels = new_figure(3.1 * len(settings) + 1.4, 3.3, len(settings))
     looks = looks_of(epsilons)
     for axes, setting in zip(panels, settings, strict=True):
         shown = [row for row in rows if row["setting"] in ("clean", setting)]
         draw_panel(axes, shown, pools, looks)
         axes.set_title(SETTING_NAMES[setting])
         axes.set_xlabel("Database size N (images)")
-    panels[0].set_ylabel("Accuracy")
+    label_panels(panels, "Accuracy")
     fit_accuracy(panels[0], rows)
-    handles = [handle(f"Δ = {epsilon:g}", **look) for epsilon, look in looks.items()]
-    handles += [handle(pool, color="0.3", linestyle=pools[pool]) for pool in pools]
-    add_legend(figure, handles, attack_name(params["attack"], params))
+    tell_tested(figure, rows)
+    budgets = [handle(f"Δ = {epsilon:g}", **look) for epsilon, look in looks.items()]
+    databases = [handle(pool, color="0.3", linestyle=dashes) for pool, dashes in pools.items()]
+    budgets += mark_chance(panels, params)
+    add_legend(figure, budgets, attack_name(params["attack"], params), ("Database", databases))
     return figure
 
 
@@ -70,7 +73,9 @@ def draw_panel(axes: Axes, rows: Rows, pools: Mapping[str, str], looks: Mapping[
                 draw_band(axes, line, "size", linestyle=dashes, **look)
         for row in matching(at_budget, defense="none"):
             reach = [[row["accuracy"] - row["ci_low"]], [row["ci_high"] - row["accuracy"]]]
-            axes.errorbar([place], [row["accuracy"]], yerr=reach, mfc="white", capsize=2, linestyle="", **look)
+            axes.errorbar(
+                [place], [row["accuracy"]], yerr=reach, mfc="white", capsize=2, linestyle="", clip_on=False, **look
+            )
     axes.set_xscale("log", base=2)
     axes.set_xticks([left, *sizes], ["no\ndefence", *map(thousands, sizes)])
     axes.minorticks_off()
@@ -87,6 +92,7 @@ PIECE = RowFigure(
     paper=PAPER.format("PGD"),
     source="nndefense.report.sources:sizes",
     fixed=("features", "neighbors", *VOTE),
+    chance=True,
     select=select_fig5,
     draw=draw_fig5,
 )

@@ -13,16 +13,17 @@ from nndefense.report.curves import (
     Curve,
     draw_curves,
     fit_accuracy,
-    handle,
-    legend_below,
     looks_of,
     mark_budgets,
+    mark_chance,
+    tell_tested,
     undefended,
 )
+from nndefense.report.legends import handle, legend_below
 from nndefense.report.names import Params, attack_name, thousands
 from nndefense.report.piece import BANDS, BARE, VOTE, RowFigure
 from nndefense.report.select import Row, Rows, distinct, matching, under_attack
-from nndefense.report.style import draw_band, new_figure
+from nndefense.report.style import MARKERS, draw_band, label_panels, new_figure, shades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +67,7 @@ def draw_fig6(rows: Rows, params: Params) -> Figure:
     down = 2 if len(parts) > 3 else 1
     across = ceil(len(parts) / down)
     figure, panels = new_figure(3.5 * across + 0.4, 4.2 * down, across, down)
-    looks = looks_of(list(dict.fromkeys((row["attack"], row["epsilon"]) for row in [*sizes, *overlaps])))
+    looks = _ablation_looks([*sizes, *overlaps])
     for axes, (name, found) in zip(panels, parts, strict=True):
         if name in "ad":
             _draw_attacks(axes, found, clean, bare, params)
@@ -76,9 +77,9 @@ def draw_fig6(rows: Rows, params: Params) -> Figure:
         axes.tick_params(labelleft=True)
     if sizes:
         _mark_sizes(panels[[name for name, _ in parts].index("b")], sizes)
-    for axes in panels[::across]:
-        axes.set_ylabel(f"Accuracy, defence with {ours[0]['pool']}-{thousands(ours[0]['size'])}")
+    label_panels(panels, "Accuracy")
     fit_accuracy(panels[0], rows)
+    tell_tested(figure, rows, f"defence with {ours[0]['pool']}-{thousands(ours[0]['size'])}")
     return figure
 
 
@@ -88,22 +89,42 @@ def _draw_attacks(axes: Axes, curves: Mapping[str, Rows], clean: Rows, bare: Row
     draw_curves(axes, [undefended(bare), *drawn])
     mark_budgets(axes, {row["epsilon"] for found in curves.values() for row in found})
     handles = [handle(attack_name(attack, params), **look) for attack, look in looks.items()]
-    legend_below(axes, [*handles, handle(f"no defence, {attack_name(params['attack'], params)}", **REFERENCE)])
+    known = [handle(f"no defence, {attack_name(params['attack'], params)}", **REFERENCE)]
+    legend_below(axes, handles, [*known, *mark_chance([axes], params)])
+
+
+def _ablation_looks(rows: Rows) -> tuple[dict[str, Look], dict[float, Look]]:
+    """Marker and line by attack, colour by budget."""
+    attacks, epsilons = distinct(rows, "attack"), sorted(distinct(rows, "epsilon"))
+    by_attack: dict[str, Look] = {}
+    for place, name in enumerate(attacks):
+        dashes = {"linestyle": "--", "mfc": "white"} if place else {"linestyle": "-"}
+        by_attack[name] = {"marker": MARKERS[place % len(MARKERS)], **dashes}
+    colours = dict(zip(epsilons, shades(len(epsilons)), strict=True))
+    return by_attack, {epsilon: {"color": colour} for epsilon, colour in colours.items()}
 
 
 def _draw_ablation(
-    axes: Axes, rows: Rows, column: str, looks: Mapping[tuple[str, float], Look], clean: Rows, params: Params
+    axes: Axes,
+    rows: Rows,
+    column: str,
+    looks: tuple[Mapping[str, Look], Mapping[float, Look]],
+    clean: Rows,
+    params: Params,
 ) -> None:
-    handles = []
-    for (attack, epsilon), look in looks.items():
-        if line := matching(rows, attack=attack, epsilon=epsilon):
-            draw_band(axes, line, column, **look)
-            handles.append(handle(f"{attack_name(attack, params)}, Δ = {epsilon:g}", **look))
+    by_attack, by_epsilon = looks
+    for attack, style in by_attack.items():
+        for epsilon, colour in by_epsilon.items():
+            if line := matching(rows, attack=attack, epsilon=epsilon):
+                draw_band(axes, line, column, **style, **colour)
+    shown = [name for name in by_attack if matching(rows, attack=name)]
+    attacks = [handle(attack_name(name, params), color="0.3", **by_attack[name]) for name in shown]
+    budgets = [handle(f"Δ = {one:g}", **by_epsilon[one]) for one in by_epsilon if matching(rows, epsilon=one)]
     for row in clean:
         axes.axhline(row["accuracy"], **CLEAN)
         axes.axhspan(row["ci_low"], row["ci_high"], color=CLEAN["color"], alpha=0.12, linewidth=0)
-        handles.append(handle("clean", **CLEAN))
-    legend_below(axes, handles, columns=1)
+        attacks.append(handle("clean", **CLEAN))
+    legend_below(axes, attacks, [*budgets, *mark_chance([axes], params)])
     axes.set_xlabel("Overlap of attack and defence database" if column == "overlap" else "Attack database (images)")
 
 
@@ -127,6 +148,7 @@ PIECE = RowFigure(
     under="{attack} and attacks that know of the defence",
     settings=("white_box",),
     fixed=("features", "neighbors", *VOTE),
+    chance=True,
     select=select_fig6,
     draw=draw_fig6,
 )

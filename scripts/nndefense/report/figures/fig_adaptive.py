@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from nndefense.axes.cells import NO_DEFENSE
 from nndefense.evaluation.rows import AXES
 from nndefense.evaluation.worst import WORST_CASE
-from nndefense.report.curves import TEXT, handle, mark_budgets
+from nndefense.report.curves import mark_budgets, mark_chance, tell_tested
 from nndefense.report.grid import row_name
+from nndefense.report.legends import TEXT, handle, legends_below
 from nndefense.report.names import Params
 from nndefense.report.piece import BANDS, FIGURE, VOTE, Files, Made, Piece
 from nndefense.report.select import Row, Rows, distinct, matching
-from nndefense.report.style import draw_band, new_figure, shades
+from nndefense.report.style import draw_band, label_panels, new_figure, points, shades, wrapped
 from nndefense.report.worst import deployed, read_worst
 
 if TYPE_CHECKING:
@@ -36,24 +37,20 @@ def draw_adaptive(rows: Rows, params: Params) -> Figure:
     names = [name for name in distinct(rows, "defense") if name != NO_DEFENSE] or [NO_DEFENSE]
     across = min(PANELS, len(names))
     down = ceil(len(names) / across)
-    figure, panels = new_figure(2.35 * across + 0.6, 2.35 * down + 0.7, across, down, sharex=True)
-    for axes, name in zip(panels, names, strict=False):
+    size = 2.35 * across + 0.6, 2.35 * down + 0.9
+    figure, panels = new_figure(*size, across, down, count=len(names), sharex=True)
+    for axes, name in zip(panels, names, strict=True):
         _draw_panel(axes, matching(rows, defense=name), bare if name != NO_DEFENSE else [], params)
-    for axes in panels[len(names) :]:
-        axes.set_visible(False)
-    for place, axes in enumerate(panels):
         axes.set_ylim(0, 1)
-        if place % across == 0:
-            axes.set_ylabel("Accuracy")
-        last = place + across >= len(names)
-        axes.set_xlabel("Distance Δ" if last else "")
-        axes.tick_params(labelbottom=last)
         # Budgets are often close to each other.
-        axes.tick_params(axis="x", labelrotation=60, labelsize=TEXT - 2)
+        axes.tick_params(axis="x", labelrotation=60, labelsize=points(TEXT - 2))
+    label_panels(panels, "Accuracy", "Distance Δ")
+    tell_tested(figure, rows)
     transfer, worst = looks()
     labels = [("transfer", transfer), ("worst case", worst), ("no defence, worst case", BARE)]
     handles = [handle(label, **look) for label, look in labels if look is not BARE or bare]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=TEXT)
+    handles += mark_chance(panels, params)
+    legends_below(figure, ("", handles), columns=across)
     return figure
 
 
@@ -72,7 +69,7 @@ def _draw_panel(axes: Axes, own: Rows, bare: Rows, params: Params) -> None:
         draw_band(axes, _curve(transfer, "transfer"), "epsilon", opacity=0, **look_transfer)
     draw_band(axes, _curve(own, "accuracy"), "epsilon", **look_worst)
     mark_budgets(axes, distinct(own, "epsilon"))
-    axes.set_title(row_name(own[0], params), fontsize=TEXT)
+    axes.set_title(wrapped(row_name(own[0], params)), fontsize=points(TEXT))
 
 
 def _curve(own: Rows, column: str) -> list[Row]:
@@ -107,4 +104,5 @@ PIECE = Adaptive(
     settings=(),
     fixed=("features", "neighbors", *VOTE),
     uses=("pool",),
+    chance=True,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from nndefense.report.names import Params, class_names
 from nndefense.report.piece import FIGURE, Files, Made, Piece
 from nndefense.report.select import Row
 from nndefense.report.sheet import arrange
-from nndefense.report.style import STYLE, pyplot, shades
+from nndefense.report.style import is_narrow, points, pyplot, shades, style, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,11 +27,26 @@ if TYPE_CHECKING:
 
 SHOWN, IMAGES = 10, 8  # classes, and images of a cluster
 SIDE, GAP = 96, 2  # pixels that an image is drawn with at most, and between images
-# Inches: an image, size text beside it, plot of scores, space before it, head of a band, space below it, margin.
-CELL, TEXT, SCORES, BEFORE, HEAD, BELOW, MARGIN = 0.37, 0.85, 0.95, 0.45, 0.24, 0.3, 0.15
+HEAD, BELOW, MARGIN = 0.24, 0.3, 0.15  # inches: head of a band, space below it, margin
 LEAST, TOP = 0.55, 0.3  # inches: height of a band, and of the line above all of them
 SMALL, TINY = 8, 6.5  # points
 SCORE_NAMES = {"silhouette": "silhouette", "bic": "−BIC / 2"}
+
+
+class Widths(NamedTuple):
+    """Inches: an image, size text beside it, plot of scores, space before it; columns of bands, images of a cluster."""
+
+    cell: float
+    text: float
+    scores: float
+    before: float
+    columns: int
+    images: int
+
+
+WIDE = Widths(0.37, 0.85, 0.95, 0.45, 2, IMAGES)
+# In all as wide as a column of a paper.
+NARROW = Widths(0.26, 0.75, 0.8, 0.41, 1, 4)
 
 
 @dataclass(frozen=True)
@@ -90,27 +105,28 @@ def summary(bands: Sequence[Band]) -> str:
 
 
 def draw_clusters(bands: Sequence[Band], params: Params) -> Figure:
-    """Draw a band per class, in two columns."""
-    shown = chosen_bands(bands)
+    """Draw a band per class, in two columns; in a column of a paper in one."""
+    shown, widths = chosen_bands(bands), NARROW if is_narrow() else WIDE
     height, width = shown[0].images[0].shape[1:3]
-    cell = CELL * height / width
-    images = max(len(row) for band in shown for row in band.images)
-    across = MARGIN + TEXT + images * CELL + BEFORE + SCORES + MARGIN
+    cell = widths.cell * height / width
+    images = widths.images if is_narrow() else max(len(row) for band in shown for row in band.images)
+    widths = widths._replace(images=images)
+    across = MARGIN + widths.text + images * widths.cell + widths.before + widths.scores + MARGIN
     heights = [HEAD + max(LEAST, len(band.sizes) * cell) + BELOW for band in shown]
-    split = _split(heights)
-    size = 2 * across, TOP + max(sum(heights[:split]), sum(heights[split:]))
+    split = _split(heights) if widths.columns == 2 else len(shown)
+    size = widths.columns * across, TOP + max(sum(heights[:split]), sum(heights[split:]))
     limits = _limits(shown, params)
     plt = pyplot()
-    with plt.rc_context(STYLE):
+    with plt.rc_context(style()):
         figure = plt.figure(figsize=size)
         # A figure that is made without a layout is given one by its first file.
         figure.set_layout_engine("none")
-        figure.text(MARGIN / size[0], 1 - 0.08 / size[1], summary(bands), va="top", fontsize=SMALL)
+        figure.text(MARGIN / size[0], 1 - 0.08 / size[1], wrapped(summary(bands), 65), va="top", fontsize=points(SMALL))
         for place, band in enumerate(shown):
             column = int(place >= split)
             top = TOP + sum(heights[split if column else 0 : place])
             box = _Box(figure, size, column * across + MARGIN, top)
-            _draw_band(box, band, cell, images, params, limits)
+            _draw_band(box, band, cell, widths, params, limits)
     return figure
 
 
@@ -149,18 +165,21 @@ class _Box:
 
 
 def _draw_band(
-    box: _Box, band: Band, cell: float, images: int, params: Params, limits: tuple[float, float] | None
+    box: _Box, band: Band, cell: float, widths: Widths, params: Params, limits: tuple[float, float] | None
 ) -> None:
     total, count = sum(band.sizes), len(band.sizes)
-    box.text(0, HEAD - 0.06, shortened(band.name), fontsize=SMALL + 1, fontweight="bold", va="bottom")
+    text, right = widths.text, widths.text + widths.images * widths.cell
+    tiny = points(TINY + 0.5)
+    box.text(0, HEAD - 0.06, shortened(band.name), fontsize=points(SMALL + 1), fontweight="bold", va="bottom")
     many = f"{count} clusters" if count > 1 else "1 cluster"
-    box.text(TEXT + images * CELL, HEAD - 0.06, f"{total:,} images, {many}", fontsize=TINY, va="bottom", ha="right")
+    box.text(right, HEAD - 0.06, f"{total:,} images, {many}", fontsize=points(TINY), va="bottom", ha="right")
     for place, (size, row) in enumerate(zip(band.sizes, band.images, strict=True)):
         share = f"{size:,} ({100 * size / total:.0f} %)"
-        box.text(TEXT - 0.08, HEAD + (place + 0.5) * cell, share, fontsize=TINY + 0.5, va="center", ha="right")
-        box.text(0, HEAD + (place + 0.5) * cell, f"{place + 1}", fontsize=TINY + 0.5, va="center", color="0.35")
-        _draw_row(box.axes(TEXT, HEAD + place * cell, len(row) * CELL, 0.93 * cell), row)
-    axes = box.axes(TEXT + images * CELL + BEFORE, HEAD, SCORES, max(LEAST, min(count * cell, 1.6 * LEAST)))
+        box.text(text - 0.08, HEAD + (place + 0.5) * cell, share, fontsize=tiny, va="center", ha="right")
+        box.text(0, HEAD + (place + 0.5) * cell, f"{place + 1}", fontsize=tiny, va="center", color="0.35")
+        row = row[: widths.images]
+        _draw_row(box.axes(text, HEAD + place * cell, len(row) * widths.cell, 0.93 * cell), row)
+    axes = box.axes(right + widths.before, HEAD, widths.scores, max(LEAST, min(count * cell, 1.6 * LEAST)))
     _draw_scores(axes, band, params, limits)
 
 
@@ -189,7 +208,9 @@ def _draw_scores(axes: Axes, band: Band, params: Params, limits: tuple[float, fl
     if not isnan(band.scores[chosen - 1]):
         axes.plot([chosen], [band.scores[chosen - 1]], **look | {"markersize": 5})
     elif all(map(isnan, band.scores)):
-        axes.text(0.5, 0.2, "no other possible", transform=axes.transAxes, fontsize=TINY, ha="center", va="center")
+        axes.text(
+            0.5, 0.2, "no other possible", transform=axes.transAxes, fontsize=points(TINY), ha="center", va="center"
+        )
     if params["criterion"] == "silhouette":
         axes.axhline(params["least"], color="0.45", linestyle=":", linewidth=1)
     if limits:
@@ -197,8 +218,8 @@ def _draw_scores(axes: Axes, band: Band, params: Params, limits: tuple[float, fl
     axes.set_xlim(0.5, len(numbers) + 0.5)
     axes.set_xticks(numbers)
     axes.locator_params(axis="y", nbins=3)
-    axes.tick_params(labelsize=TINY, length=2, pad=1.5)
-    axes.set_title(SCORE_NAMES[params["criterion"]], fontsize=TINY, loc="left", pad=2)
+    axes.tick_params(labelsize=points(TINY), length=2, pad=1.5)
+    axes.set_title(SCORE_NAMES[params["criterion"]], fontsize=points(TINY), loc="left", pad=2)
 
 
 def cluster_rows(bands: Sequence[Band]) -> list[Row]:

@@ -19,17 +19,30 @@ from nndefense.evaluation.outcomes import read_outcomes
 from nndefense.report.claims.adaptive import outcomes_on
 from nndefense.report.claims.dictionaries import GRAY
 from nndefense.report.claims.outcomes import outcomes_of
-from nndefense.report.curves import TEXT, handle
+from nndefense.report.curves import mark_chance, tell_tested
 from nndefense.report.dictionaries import COLUMNS, class_name, compared_rows, dictionary_names, short_name
 from nndefense.report.illustration import query_title, shortened, shown_image
+from nndefense.report.legends import TEXT, handle
 from nndefense.report.names import Params, attack_name, class_names, defense_name
 from nndefense.report.piece import FIGURE, Files, Made, Piece
 from nndefense.report.select import Rows, distinct, matching
-from nndefense.report.style import MARKERS, STYLE, pyplot, shades
+from nndefense.report.style import (
+    COLUMN,
+    MARKERS,
+    PANEL,
+    is_narrow,
+    label_panels,
+    points,
+    pyplot,
+    shades,
+    style,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from matplotlib.lines import Line2D
 
 KIND = "srd"
 BARE = {"color": "0.0", "marker": "x", "linestyle": ":"}
@@ -85,22 +98,27 @@ def read_sheet(path: str, dictionaries: Sequence[str]) -> Sheet:
 
 def draw_dictionaries(rows: Rows, sheet: Sheet, names: Sequence[str], params: Params) -> Figure:
     """Draw the rows of `compared_rows` above a sheet of images; names: of classes."""
-    lines = ceil(len(sheet.labels) / BLOCKS)
-    below = lines * (CELL + UNDER) + 0.6
+    blocks = 1 if is_narrow() else BLOCKS
+    lines = ceil(len(sheet.labels) / blocks)
+    width, cell = (COLUMN, COLUMN / (len(STAGES) + 0.5)) if is_narrow() else (WIDTH, CELL)
+    below = lines * (cell + UNDER) + 0.6
     looking = looks(distinct(rows, "defense"), params)
     labels = {name: fill(_label(name, params), LETTERS) for name in looking}
-    # Long labels need more than the panels do.
-    curves = max(CURVES, 0.4 + LINE * len("\n".join(labels.values()).splitlines()))
+    # Long labels need more than the panels do; in a column they stand below these.
+    listed = 0.4 + LINE * len("\n".join(labels.values()).splitlines())
+    curves = 2 * PANEL + listed if is_narrow() else max(CURVES, listed)
     plt = pyplot()
-    with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(WIDTH, curves + below))
+    with plt.rc_context(style()):
+        figure = plt.figure(figsize=(width, curves + below))
         above, under = figure.subfigures(2, 1, height_ratios=(curves, below))
-        _draw_curves(above, rows, looking, params)
-        handles = [handle(labels[name], **look) for name, look in looking.items()]
-        above.legend(handles=handles, loc="outside right center", frameon=False, fontsize=TEXT)
-    with plt.rc_context(STYLE | {"axes.grid": False}):
-        _draw_sheet(under, sheet, names, lines)
-        under.suptitle(sheet_title(params), x=0.005, ha="left", fontsize=TEXT + 1)
+        chance = _draw_curves(above, rows, looking, params)
+        tell_tested(above, [{**row, "model": params["model"]} for row in rows])
+        handles = [handle(labels[name], **look) for name, look in looking.items()] + chance
+        place = "outside lower center" if is_narrow() else "outside right center"
+        above.legend(handles=handles, loc=place, frameon=False, fontsize=points(TEXT))
+    with plt.rc_context(style(**{"axes.grid": False})):
+        _draw_sheet(under, sheet, names, lines, blocks)
+        under.suptitle(wrapped(sheet_title(params), 60), x=0.005, ha="left", fontsize=points(TEXT + 1))
     return figure
 
 
@@ -122,8 +140,9 @@ def looks(defenses: Sequence[str], params: Params) -> dict[str, dict[str, Any]]:
 # -- curves
 
 
-def _draw_curves(figure: SubFigure, rows: Rows, looking: dict[str, dict[str, Any]], params: Params) -> None:
-    panels = figure.subplots(1, 2, sharey=True)
+def _draw_curves(figure: SubFigure, rows: Rows, looking: dict[str, dict[str, Any]], params: Params) -> list[Line2D]:
+    """Two panels of curves; their entries of a legend besides the defences."""
+    panels = figure.subplots(2, 1, sharey=True) if is_narrow() else figure.subplots(1, 2, sharey=True)
     titles = {
         GRAY: f"{attack_name(params['attack'], params)} on the bare network",
         ADAPTIVE: "The worst of attacks through the defence",
@@ -133,11 +152,12 @@ def _draw_curves(figure: SubFigure, rows: Rows, looking: dict[str, dict[str, Any
         shown = matching(rows, setting=setting)
         _draw_panel(axes, shown, budgets, looking)
         counts = ", ".join(f"{n:,}" for n in distinct(shown, "n"))
-        axes.set_title(f"{title}\n{counts} test images" if counts else title, fontsize=TEXT)
+        axes.set_title(f"{title}\n{counts} test images" if counts else title, fontsize=points(TEXT))
         axes.set_xticks(range(len(budgets)), ["clean", *(f"{one:g}" for one in budgets[1:])])
         axes.set_xlabel("Distance Δ, not to scale")
-    panels[0].set_ylabel("Accuracy")
+    label_panels(panels, "Accuracy")
     panels[0].set_ylim(0, 1)
+    return mark_chance(panels, params)
 
 
 def _draw_panel(axes: Axes, rows: Rows, budgets: Sequence[float], looking: dict[str, dict[str, Any]]) -> None:
@@ -166,10 +186,10 @@ def amplification(high: np.ndarray) -> int:
     return max((one for one in AMPLIFIED if one * largest <= 0.5), default=1)
 
 
-def _draw_sheet(figure: SubFigure, sheet: Sheet, names: Sequence[str], lines: int) -> None:
+def _draw_sheet(figure: SubFigure, sheet: Sheet, names: Sequence[str], lines: int, blocks: int) -> None:
     times = amplification(sheet.images[HIGH])
     heads = {stage: f"{stage} × {times}" if stage == HIGH and times > 1 else stage for stage in STAGES}
-    ratios = [*[1] * len(STAGES), *[0.15, *[1] * len(STAGES)] * (BLOCKS - 1)]
+    ratios = [*[1] * len(STAGES), *[0.15, *[1] * len(STAGES)] * (blocks - 1)]
     grid = figure.subplots(lines, len(ratios), squeeze=False, gridspec_kw={"width_ratios": ratios})
     for axes in grid.flat:
         axes.set_axis_off()
@@ -183,8 +203,8 @@ def _draw_sheet(figure: SubFigure, sheet: Sheet, names: Sequence[str], lines: in
             shown_image(axes, shown.clip(0, 1))
             text, look = under.get(stage, ("", {}))
             # Long names are set in smaller letters, not onto each other.
-            axes.set_xlabel(text, fontsize=SMALL * min(1, FITTING / max(1, len(text))), labelpad=2, **look)
-            axes.set_title(heads[stage] if line == 0 else "", fontsize=SMALL + 0.5)
+            axes.set_xlabel(text, fontsize=points(SMALL * min(1, FITTING / max(1, len(text)))), labelpad=2, **look)
+            axes.set_title(heads[stage] if line == 0 else "", fontsize=points(SMALL + 0.5))
 
 
 def sheet_title(params: Params) -> str:
@@ -242,4 +262,5 @@ PIECE = Compared(
     source="nndefense.report.dictionary_figure_sources:figure",
     under="{attack} in the gray box, and attacks through each defence",
     settings=(),
+    chance=True,
 )

@@ -11,11 +11,12 @@ from nndefense.core.text import one_line
 from nndefense.evaluation.intervals import wilson_interval
 from nndefense.evaluation.rows import AXES
 from nndefense.evaluation.worst import WORST_CASE
-from nndefense.report.curves import REFERENCE, TEXT, handle, looks_of, mark_budgets
+from nndefense.report.curves import REFERENCE, looks_of, mark_budgets, mark_chance
+from nndefense.report.legends import TEXT, handle, legends_below
 from nndefense.report.names import Params
 from nndefense.report.piece import BANDS, FIGURE, VOTE, Files, Made, Piece
 from nndefense.report.select import Row, Rows, distinct, matching
-from nndefense.report.style import draw_band, new_figure
+from nndefense.report.style import draw_band, label_panels, new_figure, points
 from nndefense.report.worst import deployed, read_worst
 
 if TYPE_CHECKING:
@@ -42,21 +43,15 @@ def draw_encoders(rows: Rows, params: Params) -> Figure:
         for name in ("none", *layers):
             _draw(axes, matching(rows, encoder=name), column, looks[name])
         mark_budgets(axes, distinct(rows, "epsilon"), "Distance Δ")
-        axes.tick_params(axis="x", labelrotation=60, labelsize=TEXT - 2)
-        axes.set_title(title, fontsize=TEXT)
+        axes.tick_params(axis="x", labelrotation=60, labelsize=points(TEXT - 2))
+        axes.set_title(title, fontsize=points(TEXT))
         axes.set_ylim(0, 1)
-    panels[0].set_ylabel("Accuracy")
+    label_panels(panels, "Accuracy")
     count = max(row["n"] for row in rows)
     handles = [handle(_label(name, params), **look) for name, look in looks.items() if matching(rows, encoder=name)]
-    figure.legend(
-        handles=handles,
-        title=one_line(f"n = {count}, classes by {params['target']}"),
-        loc="outside lower center",
-        ncols=min(3, len(handles)),
-        frameon=False,
-        fontsize=TEXT,
-        title_fontsize=TEXT,
-    )
+    handles += mark_chance(panels, params)
+    title = one_line(f"n = {count:,} test images, classes by {params['target']}")
+    legends_below(figure, (title, handles), columns=3)
     return figure
 
 
@@ -105,4 +100,5 @@ PIECE = Encoders(
     settings=(),
     fixed=("features", "neighbors", *VOTE),
     uses=("pool",),
+    chance=True,
 )

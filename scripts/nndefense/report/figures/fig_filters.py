@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nndefense.core.arrays import read_arrays
 from nndefense.core.seals import fault
-from nndefense.report.curves import TEXT, handle, looks_of
+from nndefense.report.curves import looks_of
 from nndefense.report.dictionaries import class_name, dictionary_names, short_name
+from nndefense.report.legends import TEXT, handle
 from nndefense.report.names import Params, class_names
 from nndefense.report.piece import FIGURE, Files, Made, Piece
 from nndefense.report.select import Row
 from nndefense.report.sheet import arrange
-from nndefense.report.style import STYLE, pyplot
+from nndefense.report.style import COLUMN, is_narrow, points, pyplot, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,19 +104,23 @@ def tiles(filters: np.ndarray) -> np.ndarray:
 
 def draw_filters(dictionaries: Sequence[Dictionary]) -> Figure:
     """A sheet of tiles per dictionary above the curves of their objectives."""
-    down = ceil(len(dictionaries) / ACROSS)
+    across, width, block, curves = ACROSS, WIDTH, BLOCK, CURVES
+    if is_narrow():
+        # As large as tiles are; the legend stands below.
+        across, width, block, curves = ACROSS // 2, COLUMN, 1.95, 1.8 + 0.15 * ceil(len(dictionaries) / 2)
+    down = ceil(len(dictionaries) / across)
     plt = pyplot()
-    with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(WIDTH, down * BLOCK + CURVES))
-        above, below = figure.subfigures(2, 1, height_ratios=(down * BLOCK, CURVES))
+    with plt.rc_context(style()):
+        figure = plt.figure(figsize=(width, down * block + curves))
+        above, below = figure.subfigures(2, 1, height_ratios=(down * block, curves))
         _draw_curves(below, dictionaries)
-    with plt.rc_context(STYLE | {"axes.grid": False}):
-        panels = above.subplots(down, ACROSS, squeeze=False)
+    with plt.rc_context(style(**{"axes.grid": False})):
+        panels = above.subplots(down, across, squeeze=False)
     for axes in panels.flat:
         axes.set_axis_off()
     for axes, one in zip(panels.flat, dictionaries, strict=False):
         axes.imshow(tiles(one.filters), interpolation="nearest")
-        axes.set_title(f"{short_name(one.name)}\n{one.images:,} images", fontsize=TEXT)
+        axes.set_title(f"{short_name(one.name)}\n{one.images:,} images", fontsize=points(TEXT))
     return figure
 
 
@@ -128,13 +133,18 @@ def _draw_curves(figure: SubFigure, dictionaries: Sequence[Dictionary]) -> None:
     looks = looks_of(range(len(dictionaries)))
     window, every = max(1, len(steps) // WINDOWS), max(1, -(-len(steps) // MARKED))
     for one, look in zip(dictionaries, looks.values(), strict=True):
-        axes.plot(steps, running_mean(one.objectives, window), markevery=every, linewidth=1, **look)
+        axes.plot(
+            steps, running_mean(one.objectives, window), markevery=every, **look | {"linewidth": 1, "clip_on": False}
+        )
     axes.set_ylim(bottom=0)
     axes.set_xlabel("Batch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_ylabel("Objective" + (f", mean of {window} batches" if window > 1 else ""))
     handles = [handle(short_name(one.name), **look) for one, look in zip(dictionaries, looks.values(), strict=True)]
-    figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=TEXT)
+    place: dict[str, Any] = {"loc": "outside right center"}
+    if is_narrow():
+        place = {"loc": "outside lower center", "ncols": 2}
+    figure.legend(handles=handles, frameon=False, fontsize=points(TEXT), **place)
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any
 
-from nndefense.report.curves import TEXT, handle, looks_of
+from nndefense.report.curves import looks_of, tell_tested
 from nndefense.report.indexes import COLUMNS, MARGIN, bytes_text, images_text, read_indexes
+from nndefense.report.legends import handle, legends_below
 from nndefense.report.names import Params, thousands
 from nndefense.report.piece import FIGURE, VOTE, Files, Made, Piece
 from nndefense.report.select import Row, Rows, distinct, matching
-from nndefense.report.style import new_figure
+from nndefense.report.style import is_narrow, new_figure, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,8 @@ def draw_indexes(rows: Rows, params: Params) -> Figure:
         handle(images_text(row, params), linestyle="", marker="o", color="0.3", **fill)
         for row, fill in zip(own, FILLS, strict=False)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=TEXT)
+    tell_tested(figure, rows)
+    legends_below(figure, ("", handles), columns=len(handles))
     return figure
 
 
@@ -80,11 +82,13 @@ def _draw_differences(axes: Axes, rows: Rows, looks: Looks) -> None:
         # At the ends of the scale Agresti and Min's interval may lie beside the value.
         reach = [[max(0.0, x - low)], [max(0.0, high - x)]]
         axes.errorbar([x], [y], xerr=reach, **LINES, **looks[row["index"]], **_fill(row, rows))
-    axes.set_yticks(range(len(names)), [f"{name}, {_bytes(rows, name)} bytes" for name in names])
+    line = "\n" if is_narrow() else " "
+    labels = [f"{name},{line}{_bytes(rows, name)} bytes" for name in names]
+    axes.set_yticks(range(len(names)), labels)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.locator_params(axis="x", nbins=5)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("Accuracy minus that of the exact search")
+    axes.set_xlabel(wrapped("Accuracy minus that of the exact search", 24))
 
 
 def _fill(row: Row, rows: Rows) -> Mapping[str, Any]:

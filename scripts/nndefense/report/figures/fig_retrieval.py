@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nndefense.evaluation.certified import COLUMNS
 from nndefense.evaluation.guarded import BASE, MEAN, VOTE
 from nndefense.evaluation.rows import AXES
-from nndefense.report.curves import TEXT, handle, looks_of
+from nndefense.report.curves import looks_of, tell_tested
 from nndefense.report.guarded import (
     RULE_NAMES,
     System,
@@ -22,10 +22,11 @@ from nndefense.report.guarded import (
     rows_of,
     systems_of,
 )
+from nndefense.report.legends import TEXT, handle, legends_below
 from nndefense.report.names import Params
 from nndefense.report.piece import FIGURE, Files, Made, Piece
 from nndefense.report.select import Row, Rows
-from nndefense.report.style import draw_band, new_figure
+from nndefense.report.style import draw_band, is_narrow, label_panels, new_figure, points, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,21 +61,19 @@ def draw_retrieval(rows: Rows, params: Params) -> Figure:
     panels += _by_sigma(rows, shades, params)
     across = min(PANELS, len(panels))
     down = ceil(len(panels) / across)
-    figure, places = new_figure(2.9 * across + 0.4, 2.7 * down + 0.9, across, down)
-    for number, (axes, panel) in enumerate(zip(places, panels, strict=False)):
+    figure, places = new_figure(2.9 * across + 0.4, 2.7 * down + 1.1, across, down, count=len(panels))
+    for axes, panel in zip(places, panels, strict=True):
         _draw_panel(axes, panel)
-        if number % across == 0:
-            axes.set_ylabel("Recall@1")
-        if number + across >= len(panels):
-            axes.set_xlabel("Radius, l2 distance of images in [0, 1]")
-    for axes in places[len(panels) :]:
-        axes.set_visible(False)
-    handles = [handle(f"certified, {label}", **looks[name]) for name, label in names.items()]
+    label_panels(places, "Recall@1")
+    for axes in places[-1:] if is_narrow() else places[-across:]:
+        axes.set_xlabel("Radius, l2 distance of images in [0, 1]")
+    tell_tested(figure, rows)
+    legends = [("Certified", [handle(label, **looks[name]) for name, label in names.items()])]
     if any(attacked(rows, rule) for rule in LINES):
-        handles += [handle(f"under attack, {RULE_NAMES[rule]}", **look) for rule, look in LINES.items()]
+        legends.append(("Under attack", [handle(RULE_NAMES[rule], **look) for rule, look in LINES.items()]))
     if len(panels) > len(systems_of(rows)):
-        handles += [handle(f"σ = {sigma:g}", **look) for sigma, look in shades.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=across, frameon=False, fontsize=TEXT)
+        legends.append(("Certified, by noise", [handle(f"σ = {sigma:g}", **look) for sigma, look in shades.items()]))
+    legends_below(figure, *legends)
     return figure
 
 
@@ -112,7 +111,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     last = max((row["epsilon"] for line, _ in panel.lines for row in line), default=1.0)
     axes.set_xlim(-0.02 * last, 1.02 * last)
     axes.set_ylim(0, 1)
-    axes.set_title(panel.title, fontsize=TEXT)
+    axes.set_title(wrapped(panel.title), fontsize=points(TEXT))
 
 
 @dataclass(frozen=True, kw_only=True)

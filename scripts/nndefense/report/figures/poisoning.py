@@ -11,11 +11,12 @@ from nndefense.certificates.poisoning import INSERTIONS, POISONING
 from nndefense.core.errors import InputError
 from nndefense.evaluation.certified import COLUMNS, measure_certified, read_certificates
 from nndefense.evaluation.rows import AXES
-from nndefense.report.curves import add_legend, handle, looks_of
+from nndefense.report.curves import looks_of, mark_chance, tell_tested
+from nndefense.report.legends import add_legend, handle
 from nndefense.report.names import Params, thousands
 from nndefense.report.piece import BANDS, FIGURE, VOTE, Files, Made, Piece
 from nndefense.report.select import Row, Rows, defended, distinct, largest, matching
-from nndefense.report.style import draw_band, new_figure
+from nndefense.report.style import draw_band, label_panels, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,21 +56,18 @@ def draw_poisoning(rows: Rows, params: Params) -> Figure:
         raise InputError("figure poisoning: no row with the base weighting and combination")
     across = min(PANELS, len(panels) if len(panels) < 4 else ceil(len(panels) / 2))
     down = ceil(len(panels) / across)
-    figure, places = new_figure(3.1 * across + 1.3, 2.6 * down + 0.4, across, down, sharex=True)
-    for number, (axes, panel) in enumerate(zip(places, panels, strict=False)):
+    size = 3.1 * across + 1.4, 2.6 * down + 0.6
+    figure, places = new_figure(*size, across, down, count=len(panels), sharex=True)
+    for axes, panel in zip(places, panels, strict=True):
         _draw_panel(axes, panel)
-        if number % across == 0:
-            axes.set_ylabel("Certified accuracy")
-        last = number + across >= len(panels)
-        axes.set_xlabel("Inserted images T" if last else "")
-        axes.tick_params(labelbottom=last)
-    for axes in places[len(panels) :]:
-        axes.set_visible(False)
+    label_panels(places, "Certified accuracy", "Inserted images T")
     mark_insertions(places[0], max(row["epsilon"] for panel in panels for row in panel.rows))
-    names = {"neighbors": lambda k: f"K = {k}", "size": lambda size: f"N = {thousands(size)}"}
-    looks = {(panel.column, value): look for panel in panels for value, look in panel.looks.items()}
-    handles = [handle(names[column](value), **look) for (column, value), look in looks.items()]
-    add_legend(figure, handles, f"{params['weighting']}, {params['combination']}")
+    tell_tested(figure, rows)
+    looks = {panel.column: panel.looks for panel in panels}
+    by_k = [handle(f"K = {k}", **look) for k, look in looks["neighbors"].items()] + mark_chance(places, params)
+    by_size = [handle(f"N = {thousands(size)}", **look) for size, look in looks.get("size", {}).items()]
+    others = [("Database", by_size)] if by_size else []
+    add_legend(figure, by_k, f"{params['weighting']}, {params['combination']}", *others)
     return figure
 
 
@@ -101,9 +99,9 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     for value, look in panel.looks.items():
         line = matching(panel.rows, **{panel.column: value})
         held = sum(row["accuracy"] > 0 for row in line)
-        # Markers would merge at every number of insertions. The last, at an accuracy of 0, stands whole on the axis.
+        # Markers would merge at every number of insertions.
         marks = [place for place in range(held + 1) if place in TICKS or place == held]
-        draw_band(axes, line[: held + 1], "epsilon", opacity=0.1, clip_on=False, markevery=marks, **look)
+        draw_band(axes, line[: held + 1], "epsilon", opacity=0.1, markevery=marks, **look)
     axes.set_ylim(0, 1)
     axes.set_title(panel.title)
 
@@ -133,4 +131,5 @@ PIECE = Poisoning(
     settings=(),
     fixed=("features", "neighbors", *VOTE),
     uses=("pool",),
+    chance=True,
 )

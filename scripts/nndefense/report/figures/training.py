@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nndefense.models.history import COLUMNS, read_history
-from nndefense.report.curves import add_legend, handle, looks_of
+from nndefense.report.curves import looks_of
+from nndefense.report.legends import add_legend, handle
 from nndefense.report.names import Params
 from nndefense.report.piece import FIGURE, Files, Made, Piece
 from nndefense.report.select import Rows
@@ -33,7 +34,7 @@ def draw_training(histories: Mapping[str, Rows]) -> Figure:
             epochs = [row["epoch"] for row in rows]
             # A marker at every epoch of a long training would hide the line.
             every = max(1, -(-len(rows) // MARKED))
-            panel.plot(epochs, [row[column] for row in rows], markevery=every, **looks[name])
+            panel.plot(epochs, [row[column] for row in rows], markevery=every, clip_on=False, **looks[name])
         _label(panel, title)
     highest = max((row["loss"] for rows in histories.values() for row in rows), default=1)
     axes[0].set_ylim(0, 1.05 * highest)
