@@ -104,7 +104,7 @@ def test_table_has_a_part_per_threat_and_attack_beside_the_papers(reproduced):
     assert "n = 4,000 images" in text
     assert "FGSM, one step; I-FGSM, 10 steps" in text
     order = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
-    assert order[1:4] == ["Baseline (resnet20)", "RA-CNN, K = 5 (racnn_5)", "RA-CNN, K = 10 (racnn_10)"]
+    assert order[1:4] == ["Baseline (resnet20)", "RA-CNN, N = 5 (racnn_5)", "RA-CNN, N = 10 (racnn_10)"]
     assert order[4:8] == ["*Paper (SVHN, its own networks):*", *(f"*{name}*" for name in paper_block())]
 
 
