@@ -7,12 +7,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nndefense.axes.queries import Pack
 from nndefense.config import load_config
 from nndefense.core.errors import ConfigError
 from nndefense.features.names import parse_layer
 from nndefense.flow.encoders import encoder_of, encoders, layer_place, pass_encoder, passes_of, searched_layers
 from nndefense.flow.models import defense_options
-from nndefense.flow.needs import defense_needs
+from nndefense.flow.needs import attack_needs, defense_needs
 from nndefense.flow.queries import attacked_defenses
 from nndefense.report.pieces import load_piece
 
@@ -98,6 +99,19 @@ def test_a_defence_by_another_layer():
     # Distances that are equal at the last place are decided as in the workflow.
     assert options["searched"] == config.index.neighbors
     assert "knn_vit" not in attacked_defenses(config)
+
+
+def test_an_attacker_who_has_the_features_has_the_encoder():
+    """To build a retrieval of its own with them; the classifier's rows are the surrogate's."""
+    pack = Pack.parse("raw01/adaptive-knn-knows-features/soft_retrieval/eps-0.06")
+    adaptive = {"adaptive": {"knowledge": ["features"]}}
+    for base, own in ((LAYER, {"vit"}), ("conv_4_1", set())):
+        config = load_config(merged(several(base={"features": base}, attacks=adaptive)))
+        found = attack_needs(config, pack)
+        models = {
+            file.split("/")[2] for role, file in zip(found.roles, found.files, strict=True) if role == "imitation"
+        }
+        assert {one for one in models if one in config.models} == {config.surrogate} | own
 
 
 @pytest.mark.parametrize(

@@ -166,11 +166,16 @@ def test_a_deployed_encoder_of_its_own(compared: Project, changes: dict, chosen:
         "run": "separate",
         "models": {name: changes["models"][name]},
         "features": {"layers": [layer]},
-        "attacks": {"methods": {"pgd_fs": {"steps": 2}}, "white_box": {"pool": "Targeted", "neighbors": 10}},
+        "attacks": {
+            "methods": {"pgd_fs": {"steps": 2}},
+            "white_box": {"pool": "Targeted", "neighbors": 10},
+            "adaptive": {"knowledge": ["features"], "doubled": "soft_retrieval"},
+        },
         "base": {"features": layer},
     }
     target = f"results/separate/predictions/small/{layer}/raw01/white_box-Targeted-120/pgd_fs/eps-0.04.npz"
-    targets = ("results/separate/knn.json", f"results/separate/predictions/small/{layer}/clean.npz", target)
+    knowing = "results/separate/attacks/raw01/adaptive-knn-knows-features/soft_retrieval/eps-0.08.npz"
+    targets = ("results/separate/knn.json", f"results/separate/predictions/small/{layer}/clean.npz", target, knowing)
     jobs = by_script(compared.would_run(*targets, changes=own))
     assert jobs["load_model"] == 1
     compared.run(*targets, changes=own)

@@ -63,7 +63,8 @@ def read_surrogates(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
 def read_imitation(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
     """What `NearestNeighbors` needs, of an attacker's own retrieval: the network's features, the surrogate's rows.
 
-    Files: model.json and weights of the surrogate, pool, files of its sets.
+    Files: model.json and weights of the surrogate, and of the network that gives the features, where that is another
+    than the one attacked; pool, files of its sets.
     """
     import numpy as np
 
@@ -73,13 +74,15 @@ def read_imitation(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
     from nndefense.models.build import freeze
     from nndefense.models.checkpoint import open_checkpoint
 
-    model, _, pool, *sets = files
+    place = next(number for number, path in enumerate(files) if path.endswith(".parquet"))
+    models, pool, sets = files[:place:2], files[place], files[place + 1 :]
     reader = PoolReader.open(pool, _descriptions(sets))
     shards = [parse_shard_name(one) for one in facts["shards"]]
     ids = np.concatenate([np.arange(start, stop) for start, stop in sorted(shards)])
-    surrogate = freeze(open_checkpoint(model)[0]).to(next(network.parameters()).device)
+    device = next(network.parameters()).device
+    surrogate, *own = (freeze(open_checkpoint(path)[0]).to(device) for path in models)
     options = {name: facts[name] for name in ("layer", "pooled", "components", "samples", "batch")}
-    return imitate(lambda places: reader.read(places).images, ids, network, surrogate, **options)
+    return imitate(lambda places: reader.read(places).images, ids, own[0] if own else network, surrogate, **options)
 
 
 def _descriptions(files: Files) -> list[str]:

@@ -133,7 +133,8 @@ def _imitation(case: Case) -> list[str]:
         return []
     pool, surrogate = case.config.base.pool, case.config.surrogate
     model = [f"<results>/models/{surrogate}/{file}" for file in MODEL_FILES]
-    return [*model, *_pool(case.config, pool)]
+    own = _own_encoder(case.config, case.config.base.features) if case.pack.threat.knows == "features" else []
+    return [*model, *own, *_pool(case.config, pool)]
 
 
 def _imitation_facts(case: Case) -> dict[str, Any]:
