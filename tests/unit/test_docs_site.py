@@ -206,6 +206,17 @@ def test_blocks_of_python_are_python():
                 compile(block, str(path), "exec")
 
 
+def test_the_notebook_was_executed_from_its_first_cell_to_its_last():
+    cells = json.loads((ROOT / "docs/first-look.ipynb").read_text())["cells"]
+    coded = [one for one in cells if one["cell_type"] == "code"]
+    assert [one["execution_count"] for one in coded] == list(range(1, len(coded) + 1))
+    for one in coded:
+        compile("".join(one["source"]), "docs/first-look.ipynb", "exec")
+        assert {output["output_type"] for output in one["outputs"]} <= {"stream", "execute_result", "display_data"}
+        assert {output.get("name", "stdout") for output in one["outputs"]} == ({"stdout"} if one["outputs"] else set())
+    assert sum("image/png" in output.get("data", {}) for one in coded for output in one["outputs"]) == 2
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A folder whose `results` is a small run, and one whose `results` has a retrieval with certificates."""

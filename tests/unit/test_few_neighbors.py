@@ -199,12 +199,12 @@ def test_a_figure_shows_as_many_neighbours_as_all_rows_have():
         names = ["a", "b", "c"]
         return SimpleNamespace(shown=[shown(ids) for ids in lists], store=store, database=read, class_names=names)
 
-    params = {"weighting": "UW"}
+    params = {"weighting": "UW", "neighbors": 5, "combination": "soft"}
     rows = neighborhoods(scene([3, 1, 0, -1, -1], [2, 1, -1, -1, -1]), 0, params)
     assert [row.ids for row in rows] == [[3, 1], [2, 1]]
     assert [list(row.classes) for row in rows] == [["a", "b"], ["c", "b"]]
     with pytest.raises(Exception, match=r"same number of neighbours, got \[0\]"):
-        draw(neighborhoods(scene([-1] * 5, [0, 1, 2, 3, -1]), 0, params), "a", "UW")
+        draw(neighborhoods(scene([-1] * 5, [0, 1, 2, 3, -1]), 0, params), "a", params)
 
 
 def test_attacks_run_where_neighbours_are_few():

@@ -219,6 +219,7 @@ def test_lists_do_not_depend_on_shards_and_batches(again):
     assert {place: after[place] for place in before} == before
 
 
+@pytest.mark.slow
 def test_overlap_grid(again):
     """Another overlap costs its attack database and its attack set; shares where shards end anyway cut none."""
     white_box = {"pool": "Targeted", "sizes": [60], "overlaps": [0.5], "neighbors": 5}

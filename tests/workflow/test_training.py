@@ -83,6 +83,7 @@ def kill_when_there(project: Project, target: str, changes: dict, file: Path) ->
         process.wait(30)
 
 
+@pytest.mark.slow
 def test_killed_training_goes_on_after_its_last_epoch(trained: Project, tmp_path: Path) -> None:
     changes = {"models": {"long": {"architecture": "cifar_resnet8", "train": RECIPE | {"epochs": 6, "batch": 50}}}}
     target = "results/models/long/weights.safetensors"
