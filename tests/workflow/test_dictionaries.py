@@ -16,7 +16,7 @@ from nndefense.evaluation.systems import bind_system, find_system, read_system
 
 from .conftest import RECIPE, Project, by_script
 
-pytestmark = pytest.mark.xdist_group("workflow")
+pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.slow]
 
 SRD = {"kind": "srd", "iterations": 20, "unrolled": 3}
 BY_DICTIONARIES = ("srd_oracle", "srd", "srd_robust")

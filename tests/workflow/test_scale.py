@@ -39,6 +39,7 @@ def test_jobs_follow_shards_plus_searches_not_their_product(tmp_path, shards: in
     assert found["search_span"] in range(7 * 8 * spans, 7 * 8 * (spans + 2))
 
 
+@pytest.mark.slow
 def test_what_is_added_at_a_hundred_shards(tmp_path) -> None:
     """Jobs of a larger experiment, without those of the smaller one: dry runs from nothing, subtracted."""
     project = Project.create(tmp_path / "project")
