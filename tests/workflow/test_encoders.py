@@ -169,7 +169,13 @@ def test_a_deployed_encoder_of_its_own(compared: Project, changes: dict, chosen:
         "attacks": {
             "methods": {"pgd_fs": {"steps": 2}},
             "white_box": {"pool": "Targeted", "neighbors": 10},
-            "adaptive": {"knowledge": ["features"], "doubled": "soft_retrieval"},
+            "adaptive": {
+                "methods": {"soft_retrieval": {"steps": 2, "temperatures": [1]}},
+                "epsilons": [0.08],
+                "count": 10,
+                "limits": {},
+                "knowledge": ["features"],
+            },
         },
         "base": {"features": layer},
     }
