@@ -52,7 +52,7 @@ def main() -> None:
     contenders = {"floor": lambda: floor(bound.model, images, labels, steps)}
     contenders |= {name: lambda attack=attack: ours(attack) for name, attack in attacks.items()}
     print(f"torch {torch.__version__}, {options.threads} threads, {device}, {options.repeats} repeats")
-    print(f"{len(images)} images, {steps} steps, database of {sum(len(ids) for _, ids in bound.context['shards']):,}")
+    print(f"{len(images)} images, {steps} steps, database of {sum(len(one.rows) for one in bound.context['shards']):,}")
     report(contenders, options.repeats, device)
 
 
