@@ -46,7 +46,6 @@ from nndefense.flow.models import (
     method_needs,
     trained_models,
     training_targets,
-    used_models,
 )
 from nndefense.flow.needs import attack_needs, defense_needs, packs_needs, pooled_sides
 from nndefense.flow.queries import (
@@ -74,7 +73,6 @@ PASSES = passes_of(CONFIG)
 SEARCHED, ANSWERED = searched_batches(CONFIG), answered_batches(CONFIG)
 KEPT_SHARDS, CODED_SHARDS = kept_shards(CONFIG)
 POOL_PASSES = pool_passes(CONFIG)
-ARCHITECTURES = architecture_targets(CONFIG, *used_models(CONFIG))
 
 
 def script(name):

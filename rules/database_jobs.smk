@@ -119,7 +119,7 @@ def extraction(program, passed, *targets, **values):
         "pooled": pooled_sides(CONFIG, passed) or None,
         **computing_values(CONFIG),
     }
-    own = architecture_targets(CONFIG, *used_models(CONFIG), network)
+    own = architecture_targets(CONFIG, network)
     return job(program, *own, *targets, layers=list(passed), skip_limit=CONFIG.skip_limit, **common, **values)
 
 

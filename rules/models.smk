@@ -79,7 +79,7 @@ rule measure_layers:
         job=job(
             "measure_layers",
             "nndefense.models.torchvision_nets:build",
-            *ARCHITECTURES,
+            *architecture_targets(CONFIG, TARGET),
             layers=PLAIN_LAYERS,
             pooled=pooled_sides(CONFIG, PLAIN_LAYERS) or None,
         ),

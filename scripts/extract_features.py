@@ -108,7 +108,7 @@ if __name__ == "__main__":
     options.add_argument("--images", required=True, help="pool (parquet)")
     options.add_argument("--sets", nargs="+", required=True, help="set.json of every image set of the pool")
     options.add_argument("--shard", required=True, help="rows of the pool, START-STOP")
-    options.add_argument("--features", nargs="*", default=[], required=True, help=".npy to write, of each layer")
+    options.add_argument("--features", nargs="*", required=True, help=".npy to write, of each layer")
     options.add_argument("--layers", nargs="*", default=[], help="layers of one forward pass")
     options.add_argument("--pca", nargs="*", default=[], help="fitted PCA of each layer: write codes instead")
     options.add_argument("--type", choices=["float32", "float16"], default="float32", help="of codes that are no bits")

@@ -75,9 +75,7 @@ if __name__ == "__main__":
     )
     options.add_argument("--images", nargs="+", required=True, help="their query sets (.npz), in the same order")
     options.add_argument("--layers", nargs="*", default=[], help="layers of one forward pass")
-    options.add_argument(
-        "--features", nargs="*", default=[], required=True, help=".npy to write: of each pack all layers"
-    )
+    options.add_argument("--features", nargs="*", required=True, help=".npy to write: of each pack all layers")
     options.add_argument("--store", nargs="*", default=[], help="softmax rows and weights of each pack to write, .npy")
     options.add_argument("--pooled", default="{}", help="side of the pooled map by layer, as JSON")
     options.add_argument("--batch", type=int, default=250, help="images per forward pass")

@@ -81,15 +81,9 @@ class Entry(Section):
     system: Text = Field(description="The defence, with what it needs to be told apart: its database, its training.")
     network: Text = Field(description="The network that it defends.")
     data: Text = Field(description="The test images.")
-    attacker: Literal[
-        "adaptive",
-        "adaptive-database",
-        "adaptive-knows-features",
-        "adaptive-knows-nothing",
-        "white_box",
-        "gray_box",
-        "black_box",
-    ] = Field(description="What the attacker has, as docs/threat-models.md says.")
+    attacker: Literal[tuple(ATTACKERS)] = Field(  # type: ignore[valid-type]
+        description="What the attacker has, as docs/threat-models.md says."
+    )
     ball: Literal["raw01", "standardized", "linf"] = Field(description="What the budget bounds.")
     epsilon: Positive = Field(description="The budget.")
     n: Count = Field(description="Test images that were attacked.")

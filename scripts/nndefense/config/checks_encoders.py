@@ -30,8 +30,8 @@ def check_layers(key: str, architecture: str, names: Iterable[str]) -> None:
             raise ConfigError(f"{key}: {architecture} has no {name}; allowed: {layers or 'another network'}")
 
 
-def encoder_name(config: Config, layer: str) -> str:
-    """The model that a layer is of."""
+def encoder_of(config: Config, layer: str) -> str:
+    """The model that a layer is of: the one that its name says, or `features.encoder`, or the target."""
     return parse_layer(layer).encoder or config.features.encoder or config.target
 
 
@@ -40,7 +40,7 @@ def check_encoders(config: Config) -> None:
     features = config.features
     known("features.encoder", [features.encoder] if features.encoder else [], config.models)
     for layers in features.passes:
-        names = [encoder_name(config, layer) for layer in layers]
+        names = [encoder_of(config, layer) for layer in layers]
         known("features.layers", names, config.models)
         if len(set(names)) > 1:
             raise ConfigError(
@@ -56,7 +56,7 @@ def check_encoders(config: Config) -> None:
 def check_imitated(config: Config) -> None:
     """Raises ConfigError where an attacker without the encoder cannot build a retrieval by the same layer."""
     layer, key = config.base.features, "attacks.adaptive.knowledge"
-    if encoder_name(config, layer) != config.target:
+    if encoder_of(config, layer) != config.target:
         raise ConfigError(
             f"{key}: 'nothing' asks for layer {layer} of the surrogate, which is another network; allowed: without it, "
             "or base.features of the target"

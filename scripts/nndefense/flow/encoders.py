@@ -4,13 +4,8 @@ from collections.abc import Iterable
 
 from nndefense.axes.cells import NEIGHBORS
 from nndefense.config import Config
-from nndefense.features.names import parse_layer
+from nndefense.config.checks_encoders import encoder_of
 from nndefense.flow.memo import once
-
-
-def encoder_of(config: Config, layer: str) -> str:
-    """The model that a layer is of: the one that its name says, or `features.encoder`, or the target."""
-    return parse_layer(layer).encoder or config.features.encoder or config.target
 
 
 def encoders(config: Config, layers: Iterable[str] | None = None) -> list[str]:
