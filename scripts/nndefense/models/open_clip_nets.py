@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nndefense.core.errors import ConfigError, FileFault
-from nndefense.core.memory import is_out_of_memory
+from nndefense.models.published import ENCODERS, fetching
 
-EXTRA = "the extra `encoders` (pip install 'nndefense[encoders]')"
 TEMPLATES = ("a photo of a {}.",)
 TEXT_BATCH = 256
 # Key of what open_clip knows of a tag's weights.
@@ -81,7 +80,7 @@ def _open_clip(architecture: str) -> Any:
         # Costs seconds, so it is paid only by those who build such a network.
         import open_clip
     except ImportError as error:
-        raise ConfigError(f"architecture {architecture!r}: needs open_clip; install {EXTRA}") from error
+        raise ConfigError(f"architecture {architecture!r}: needs open_clip; install {ENCODERS}") from error
     return open_clip
 
 
@@ -96,16 +95,8 @@ def _whole(architecture: str, weights: str | None, quick_gelu: bool) -> Any:
     quick_gelu = quick_gelu or (weights is not None and library.get_pretrained_cfg(name, weights).get(QUICK, False))
     # It takes networks to a device, the CPU where none is named: even those that shall have no weights at all.
     options = {"force_quick_gelu": quick_gelu, "device": torch.get_default_device()}
-    try:
-        with _told_nothing() if weights is None else nullcontext():
-            return library.create_model(name, pretrained=weights, **options)
-    except Exception as error:  # network, cache and reader raise many kinds
-        if weights is None or is_out_of_memory(error):
-            raise
-        raise FileFault(
-            f"{name}, {weights}: open_clip cannot fetch these weights ({type(error).__name__}: "
-            f"{str(error).splitlines()[0][:120]}); allowed: a connection, or a file by the key `weights`"
-        ) from error
+    with fetching("open_clip", f"{name}, {weights}") if weights else _told_nothing():
+        return library.create_model(name, pretrained=weights, **options)
 
 
 @contextmanager

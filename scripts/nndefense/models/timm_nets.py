@@ -1,13 +1,12 @@
 """Networks of timm by name: `timm/vit_small_patch14_dinov2`, `timm/convnext_tiny` and a thousand others."""
 
+from contextlib import nullcontext
 from typing import Any
 
 from torch import nn
 
-from nndefense.core.errors import ConfigError, FileFault
-from nndefense.core.memory import is_out_of_memory
-
-EXTRA = "the extra `encoders` (pip install 'nndefense[encoders]')"
+from nndefense.core.errors import ConfigError
+from nndefense.models.published import ENCODERS, fetching
 
 
 def build(architecture: str, classes: int, weights: str | None = None) -> nn.Module:
@@ -26,7 +25,7 @@ def build(architecture: str, classes: int, weights: str | None = None) -> nn.Mod
         # Costs seconds, so it is paid only by those who build such a network.
         import timm
     except ImportError as error:
-        raise ConfigError(f"architecture {architecture!r}: needs timm; install {EXTRA}") from error
+        raise ConfigError(f"architecture {architecture!r}: needs timm; install {ENCODERS}") from error
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name.partition('_')[0]}*")[:8])
         raise ConfigError(f"architecture {architecture!r}: timm has no {name!r}; allowed: {near or 'its own names'}")
@@ -35,15 +34,8 @@ def build(architecture: str, classes: int, weights: str | None = None) -> nn.Mod
         known = ", ".join(["default", *(tag.partition(".")[2] for tag in tags)])
         raise ConfigError(f"weights {weights!r}: unknown for {architecture}; allowed: {known}")
     full = name if weights in (None, "default") else f"{name}.{weights}"
-    try:
+    with fetching("timm", full) if weights else nullcontext():
         return _create(timm, full, pretrained=weights is not None, num_classes=classes)
-    except Exception as error:  # network, cache and reader raise many kinds
-        if weights is None or is_out_of_memory(error):
-            raise
-        raise FileFault(
-            f"{full}: timm cannot fetch these weights ({type(error).__name__}: {str(error).splitlines()[0][:120]}); "
-            "allowed: a connection, or a file by the key `weights`"
-        ) from error
 
 
 def _create(timm: Any, name: str, **options: Any) -> nn.Module:
