@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from nndefense.axes.ball import BALLS
 from nndefense.axes.numbers import number_text
 from nndefense.config.base import Section, Text
 from nndefense.config.files import check_files
@@ -84,7 +85,7 @@ class Entry(Section):
     attacker: Literal[tuple(ATTACKERS)] = Field(  # type: ignore[valid-type]
         description="What the attacker has, as docs/threat-models.md says."
     )
-    ball: Literal["raw01", "standardized", "linf"] = Field(description="What the budget bounds.")
+    ball: Literal[tuple(BALLS)] = Field(description="What the budget bounds.")  # type: ignore[valid-type]
     epsilon: Positive = Field(description="The budget.")
     n: Count = Field(description="Test images that were attacked.")
     clean: Clean = Field(description="Accuracy on these images as they are.")
