@@ -3,6 +3,7 @@
 Needs: attacks/clean.npz, models/, and what attack and attacked defence need (see nndefense.flow.needs).
 Makes: attacks/{ball}/{threat}/{attack}/eps-{budgets}.npz   images, their distances in every ball, losses
        attacks/{ball}/{threat}/{attack}/direction.npz       of attacks that scale one direction to every budget
+       attacks/{ball}/climbs/transfer/eps-{budgets}.npz     where steps on networks end, which all defences are tried on
        attacks/knowledge/{database}.npz                     what an attacker takes from a database of its own
 """
 
@@ -60,6 +61,34 @@ rule make_attack_set:
     shell:
         "python {params.job} --clean {input.clean:q} --attacker {input.attacker:q} --target {input.target:q}"
         " --files {input.needs:q} --output {output:q} --threads {threads} --gpus {resources.gpu} --log {log:q}"
+
+
+rule climb_networks:
+    input:
+        clean="<results>/attacks/clean.npz",
+        networks=climbed_files("model.json"),
+        weights=climbed_files("weights.safetensors"),
+        target=f"<results>/models/{TARGET}/model.json",
+    output:
+        ensure(f"<results>/attacks/{{ball}}{CLIMBS}{TRANSFER}/eps-{{budgets}}.npz", non_empty=True),
+    log:
+        "<logs>/climb_networks/{ball}/eps-{budgets}.log",
+    benchmark:
+        "<benchmarks>/climb_networks/{ball}/eps-{budgets}.tsv"
+    wildcard_constraints:
+        budgets=r"[0-9.e,-]+",
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.threads
+    resources:
+        gpu=CONFIG.gpu,
+        mem_mb=CONFIG.memory_mb,
+        runtime=1440,
+    params:
+        job=climbs_job,
+    shell:
+        "python {params.job} --clean {input.clean:q} --networks {input.networks:q} --target {input.target:q}"
+        " --output {output:q} --threads {threads} --gpus {resources.gpu} --log {log:q}"
 
 
 rule gather_knowledge:

@@ -58,13 +58,15 @@ def prepare(
     from nndefense.models import racnn_training
 
     net, same_set = model.net, recipe["images"] == recipe["database"]["images"]
-    stored = features_of(model, memory, "database", arguments.batch, job)
-    net.memory.fill(racnn_training.keys_of(net, stored), stored, torch.from_numpy(memory.labels.astype(np.int64)))
-    features = stored
-    if not (same_set and np.array_equal(memory.rows, pictures.rows)):
-        features = features_of(model, pictures, "training images", arguments.batch, job)
-    keys = racnn_training.keys_of(net, features)
+    features = features_of(model, pictures, "training images", arguments.batch, job)
     own = racnn_training.own_places(memory.rows, pictures.rows, same_set)
+    if len(inside := np.flatnonzero(own >= 0)) == len(memory.rows):
+        stored = features.new_empty(len(inside), features.shape[1])
+        stored[own[inside]] = features[inside]
+    else:
+        stored = features_of(model, memory, "database", arguments.batch, job)
+    net.memory.fill(racnn_training.keys_of(net, stored), stored, torch.from_numpy(memory.labels.astype(np.int64)))
+    keys = racnn_training.keys_of(net, features)
     neighbors = racnn_training.training_neighbors(net, keys, own, recipe["neighbors"])
     job.say(f"{(own >= 0).sum():,} of {len(own):,} training images are in memory and left out of their own neighbours")
     quality = {}

@@ -373,7 +373,7 @@ def test_transfer_climbs_each_network_and_then_their_mean():
     images, labels = grey(3)
     networks = [Surrogate(seed, 2, 6) for seed in (3, 4, 5)]
     fake = Fake(slope(torch.ones(3, 6, 6)), always(0.9, 0.1))
-    attack = make_attack("transfer", refresh=100)
+    attack = make_attack("transfer")
     run(attack, fake, images, labels, epsilon=0.1, context={"surrogates": networks}, measure_loss=False)
     assert not fake.climbed
     assert [len(network.seen) for network in networks] == [80, 80, 80]

@@ -1,6 +1,7 @@
 """What an experiment costs: sums by hand, passes as attacks make them, and what is not known beforehand."""
 
 import math
+from dataclasses import fields
 
 import pytest
 import torch
@@ -283,8 +284,8 @@ def test_a_direction_is_searched_once_and_scaled_to_every_budget():
 def test_an_attack_through_a_defence_asks_at_most_as_often_as_is_planned(name):
     images, labels = grey()
     bound = Fake(slope(torch.ones(3, 6, 6)), always(1.0, 0.0))
-    options = {"slack": ALWAYS} if "slack" in ATTACKS[name].load().__dataclass_fields__ else {}
-    options |= {"steps": 6} if "steps" in ATTACKS[name].load().__dataclass_fields__ else {}
+    known = {one.name for one in fields(ATTACKS[name].load()) if one.init}
+    options = {key: value for key, value in (("slack", ALWAYS), ("steps", 6)) if key in known}
     attack = make_attack(name, **options)
     networks = [lambda points: slope(torch.ones(3, 6, 6))(points, None, None)] * 2
     run(attack, bound, images, labels, context={"surrogates": networks}, measure_loss=False)
@@ -328,6 +329,17 @@ def test_attacks_through_votes_search_the_database_and_others_are_not_known():
     assert knn.flop == 20 * ((39 + 30) * 1000 + 7 * 2 * 500 * 64)
     assert [math.isnan(one.flop) for one in through] == [False, False, True, True]
     assert len(jobs_of(raw)["attack_defense"]) == 3
+
+
+def test_climbs_on_networks_are_made_once_for_all_defences():
+    adaptive = {"methods": {"transfer": {"steps": 10}}, "epsilons": [0.06], "count": 20, "doubled": "transfer"}
+    raw = changed(RAW_CONFIG, ("attacks", "adaptive"), adaptive | {"full": ["knn", "crop_ensemble"]})
+    raw["attacks"]["epsilons"], raw["defenses"] = [0.06], {"crop_ensemble": {}}
+    jobs = jobs_of(raw)
+    (climbs,), (_, *through) = jobs["climb_networks"], jobs["make_attack_set"]
+    # There is one network. Attacks have the losses, and two questions, of the image and of where it went.
+    assert (climbs.rows, climbs.forward, climbs.backward) == (20, 20 * 10, 20 * 10)
+    assert [(one.forward, one.backward) for one in through] == [(20 * 4, 0)] * 2
 
 
 # -- what is not known

@@ -1,5 +1,6 @@
 """Real runs of a tiny experiment in temporary copies of the project."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -124,9 +125,16 @@ def by_script(jobs: dict[str, int]) -> dict[str, int]:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The tiny experiment, run to its end once. Tests that change it work on a copy."""
-    project = Project.create(tmp_path_factory.mktemp("finished"))
-    project.run()
-    return project
+    # Folders of workers that run beside each other lie in one folder; who comes second waits, and copies.
+    beside = "PYTEST_XDIST_WORKER" in os.environ
+    folder = tmp_path_factory.getbasetemp().parent if beside else tmp_path_factory.mktemp("made")
+    with open(folder / "finished.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = folder / "finished.done"
+        if not done.exists():
+            Project.create(folder / "finished").run()
+            done.touch()
+    return Project(folder / "finished").copy(tmp_path_factory.mktemp("finished") / "project")
 
 
 @pytest.fixture

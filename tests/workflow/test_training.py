@@ -29,10 +29,9 @@ CHANGES = {
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def trained(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The networks of the tiny experiment, two trained defences besides, and the curves of all."""
-    project = Project.create(tmp_path_factory.mktemp("trained"))
-    project.run("results/models/small/model.json", "results/models/other/model.json")
+    project = finished.copy(tmp_path_factory.mktemp("trained") / "project")
     assert project.would_run(TARGET, changes=CHANGES) == {"train_model": 2, "plot_training": 1}
     project.run(TARGET, changes=CHANGES)
     return project

@@ -6,11 +6,17 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
+from nndefense.attacks import ATTACKS
+from nndefense.attacks.problem import make_problem
+from nndefense.attacks.region import region_of
+from nndefense.axes.ball import RAW
 from nndefense.core.arrays import read_arrays
+from nndefense.core.registry import make
+from nndefense.evaluation.context import read_drawn
+from nndefense.evaluation.readers import read_climbs
 from nndefense.evaluation.worst import BREAKS, WORST_CASE
-
-from .conftest import Project
 
 pytestmark = pytest.mark.xdist_group("worst")
 
@@ -51,8 +57,8 @@ PACK = "eps-0.04,0.08"
 
 
 @pytest.fixture(scope="module")
-def worst(tmp_path_factory):
-    project = Project.create(tmp_path_factory.mktemp("worst"))
+def worst(finished, tmp_path_factory):
+    project = finished.copy(tmp_path_factory.mktemp("worst") / "project")
     project.run(*TARGETS, changes=CHANGES)
     return project
 
@@ -74,6 +80,25 @@ def test_search_and_workflow_agree_on_every_image(worst):
         right = answers[f"{budget}@Targeted/120/10/CBW-D/soft"] == answers["labels"]
         np.testing.assert_array_equal(right, found[f"{budget}/broken_by"] == "")
         assert (found[f"{budget}/delta_raw01"] <= float(budget) * (1 + 1e-5)).all()
+
+
+def test_climbs_on_networks_are_made_once_and_fit_every_job_that_wants_them(worst):
+    stored = worst.folder / f"results/attacks/raw01/climbs/transfer/{PACK}.npz"
+    options = {"steps": 3, "restarts": 1, "chosen": 3, "schedule": "momentum", "direction": "l2"}
+    climbs = read_climbs([stored], {"attack": "transfer", "options": options}, None)["climbs"]
+    clean = read_drawn(worst.folder / "results/attacks/clean.npz", 30, seed=1)
+    images, labels, rows = (torch.from_numpy(clean[name][20:]) for name in ("images", "labels", "rows"))
+    for epsilon in (0.04, 0.08):
+        region = region_of(RAW, None, images, epsilon)
+        problem = make_problem(torch.nn.Identity(), images, labels, region=region, rows=rows, seed=1, context={})
+        ends, moved = climbs.of(make("attack", ATTACKS, "transfer", {"steps": 3}), problem)
+        # On each of the two networks, and on both.
+        assert len(ends) == 3
+        assert moved.all()
+        for end in ends:
+            assert (region.spent(end) < 1.001).all()
+            assert (region.spent(end) > 0.5).all()
+    assert len(list((worst.folder / "results/logs/climb_networks").rglob("*.log"))) == 1
 
 
 def test_the_worst_case_is_below_every_column_and_falls_with_the_budget(worst):

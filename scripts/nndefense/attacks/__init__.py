@@ -11,7 +11,7 @@ L2 = ("raw01", "standardized")
 ATTACKS = {
     # Through the defence.
     "noise": Entry("nndefense.attacks.gaussian_noise:GaussianNoise", "Noise", balls=L2),
-    "transfer": Entry("nndefense.attacks.transfer:Transfer", "L2 transfer", needs=("surrogates",), balls=L2),
+    "transfer": Entry("nndefense.attacks.transfer:Transfer", "L2 transfer", needs=("surrogates", "climbs"), balls=L2),
     "soft_retrieval": Entry("nndefense.attacks.soft_retrieval:SoftRetrieval", "Soft retrieval", balls=L2),
     "guide_samples": Entry("nndefense.attacks.guide_samples:GuideSamples", "Guide samples", balls=L2),
     "feature_matching": Entry("nndefense.attacks.feature_matching:FeatureMatching", "Feature matching", balls=L2),

@@ -51,7 +51,12 @@ class Pack:
     def __str__(self) -> str:
         if self.ball is None:
             return "clean"
-        return f"{self.ball}/{self.threat}/{self.attack}/eps-{','.join(map(number_text, self.epsilons))}"
+        return f"{self.ball}/{self.threat}/{self.attack}/{self.budgets}"
+
+    @property
+    def budgets(self) -> str:
+        """The last part of its name."""
+        return f"eps-{','.join(map(number_text, self.epsilons))}"
 
     def __iter__(self) -> Iterator[QuerySet]:
         return (QuerySet(self.ball, self.threat, self.attack, epsilon) for epsilon in self.epsilons)

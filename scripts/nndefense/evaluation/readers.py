@@ -60,6 +60,20 @@ def read_surrogates(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
     return {"surrogates": [freeze(open_checkpoint(path)[0]).to(device) for path in files[::2]]}
 
 
+def read_climbs(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
+    """`climbs`: where climbs on other networks end, made for all defences; the file is that of `climb_networks`."""
+    import torch
+
+    from nndefense.attacks import ATTACKS
+    from nndefense.attacks.transfer import Climbs
+    from nndefense.core.registry import make
+
+    stored = {name: torch.from_numpy(values) for name, values in read_arrays(files[0]).items()}
+    budgets = [name.removesuffix("/radii") for name in stored if name.endswith("/radii")]
+    parts = [(stored[f"{one}/radii"], stored[f"{one}/ends"], stored[f"{one}/moved"]) for one in budgets]
+    return {"climbs": Climbs(make("attack", ATTACKS, facts["attack"], facts["options"]), stored["rows"], parts)}
+
+
 def read_imitation(files: Files, facts: Facts, network: Any) -> dict[str, Any]:
     """What `NearestNeighbors` needs, of an attacker's own retrieval: the network's features, the surrogate's rows.
 

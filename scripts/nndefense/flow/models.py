@@ -21,6 +21,12 @@ def used_models(config: Config) -> list[str]:
     return list(dict.fromkeys(name for name in (config.target, config.surrogate) if name))
 
 
+def surrogates(config: Config) -> list[str]:
+    """Networks that attackers through a defence have for it: those that are used anyhow, and further ones."""
+    adaptive = config.attacks.adaptive
+    return list(dict.fromkeys([*used_models(config), *(adaptive.surrogates if adaptive else [])]))
+
+
 def ancestors(config: Config, models: Iterable[str]) -> list[str]:
     """These models and all that they are trained from, in the configuration's order."""
     pending, found = list(models), set()

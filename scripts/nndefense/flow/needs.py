@@ -17,7 +17,7 @@ from nndefense.defenses import DEFENSES
 from nndefense.flow.databases import attacker_shards, databases_of
 from nndefense.flow.dictionaries import CLUSTERS, DICTIONARIES, ORACLE, dictionary_model, tuned_by, tuned_file
 from nndefense.flow.encoders import encoder_of, layer_place
-from nndefense.flow.models import defense_kind
+from nndefense.flow.models import defense_kind, surrogates
 from nndefense.flow.queries import attacked_defense, file_of, method_options, neighbor_packs
 
 CONTEXT = "nndefense.evaluation.context"
@@ -25,6 +25,8 @@ READERS = "nndefense.evaluation.readers"
 PURIFYING = "nndefense.evaluation.purifying"
 TUNED = "tuned"
 MODEL_FILES = ("model.json", "weights.safetensors")
+# The attack whose climbs are made once, for all defences.
+TRANSFER, CLIMBS = "transfer", "/climbs/"
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,19 @@ def _encoder_facts(case: Case) -> dict[str, Any]:
 
 
 def _surrogates(case: Case) -> list[str]:
-    adaptive = case.config.attacks.adaptive
-    more = adaptive.surrogates if adaptive else []
-    names = dict.fromkeys([case.config.target, case.config.surrogate, *more])
-    return [f"<results>/models/{name}/{file}" for name in names if name for file in MODEL_FILES]
+    return [f"<results>/models/{name}/{file}" for name in surrogates(case.config) for file in MODEL_FILES]
+
+
+def _climbs(case: Case) -> list[str]:
+    # Attackers who lack weights of the target have other networks to climb on.
+    if _imitates(case):
+        return []
+    return [f"<results>/attacks/{case.pack.ball}{CLIMBS}{TRANSFER}/{case.pack.budgets}.npz"]
+
+
+def _climbs_facts(case: Case) -> dict[str, Any]:
+    options = method_options(case.config, case.pack.ball, case.pack.threat, TRANSFER)
+    return {"attack": TRANSFER, "options": options}
 
 
 def _retrieval(case: Case) -> list[str]:
@@ -166,6 +177,7 @@ def _tuned(case: Case) -> list[str]:
 
 NEEDS = {
     "answers": Need(f"{CONTEXT}:read_answers", _answers),
+    "climbs": Need(f"{READERS}:read_climbs", _climbs, _climbs_facts),
     "dictionaries": Need(f"{PURIFYING}:read_dictionaries", _dictionaries),
     "direction": Need(f"{CONTEXT}:read_direction", _direction),
     "encoder": Need(f"{READERS}:read_encoder", _encoder, _encoder_facts),

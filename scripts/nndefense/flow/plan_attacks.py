@@ -11,12 +11,13 @@ from nndefense.attacks import ATTACKS
 from nndefense.axes.ball import BALLS
 from nndefense.axes.cells import NEIGHBORS, NO_DEFENSE
 from nndefense.axes.queries import WORST, Pack
-from nndefense.axes.threat import ADAPTIVE, AttackDatabase
+from nndefense.axes.threat import ADAPTIVE, AttackDatabase, Threat
 from nndefense.config import Config
 from nndefense.flow.costs import UNKNOWN, Job
 from nndefense.flow.databases import attacker_lists, databases_of
 from nndefense.flow.estimate import MB, MEMBER, Estimate
-from nndefense.flow.needs import attack_needs
+from nndefense.flow.models import surrogates
+from nndefense.flow.needs import CLIMBS, TRANSFER, attack_needs
 from nndefense.flow.queries import attacked_model, knows, made_packs, method_options
 
 # Bytes of an image's losses, whether it was stuck, and its distance in each ball.
@@ -38,7 +39,6 @@ class Passes(NamedTuple):
     asked: float = 0
 
 
-Count = Callable[[Options, int], int]
 Reckoned = Callable[[Options, int], Passes]
 
 
@@ -70,20 +70,22 @@ def _scaled(options: Options, networks: int) -> Passes:
     return Passes(2)
 
 
-def _climbs(count: Count, passes: Count | None = None) -> Reckoned:
-    """Climbs of an attack's steps.
-
-    Args:
-        count: how many there are. passes: of a network for each step; one for each climb without.
-    """
+def _climbs(count: Callable[[Options], int]) -> Reckoned:
+    """So many climbs of an attack's steps."""
 
     def found(options: Options, networks: int) -> Passes:
-        steps, runs = options["steps"], options["restarts"]
-        asked = 1 + runs * count(options, networks) * math.ceil(steps / options["refresh"])
-        climbed = runs * (passes or count)(options, networks) * steps
-        return Passes(2 + climbed + asked, climbed, asked)
+        steps, runs = options["steps"], options["restarts"] * count(options)
+        asked = 1 + runs * math.ceil(steps / options["refresh"])
+        return Passes(2 + runs * steps + asked, runs * steps, asked)
 
     return found
+
+
+def _transferred(options: Options, networks: int) -> Passes:
+    """Climbs on each network and on all together, and a question where each ends."""
+    runs = options["restarts"] * (networks + (networks > 1))
+    climbed = options["restarts"] * (2 * networks if networks > 1 else 1) * options["steps"]
+    return Passes(3 + climbed + runs, climbed, 1 + runs)
 
 
 def _noise(options: Options, networks: int) -> Passes:
@@ -99,17 +101,13 @@ def _square(options: Options, networks: int) -> Passes:
 
 PASSES: dict[str, Reckoned] = {
     "noise": _noise,
-    # Each network alone, and then all of them together.
-    "transfer": _climbs(
-        lambda options, networks: networks + (networks > 1),
-        lambda options, networks: 2 * networks if networks > 1 else 1,
-    ),
-    "soft_retrieval": _climbs(lambda options, networks: len(options["temperatures"])),
+    "transfer": _transferred,
+    "soft_retrieval": _climbs(lambda options: len(options["temperatures"])),
     # From the image, and from a neighbour of another class.
-    "guide_samples": _climbs(lambda options, networks: 2),
-    "feature_matching": _climbs(lambda options, networks: options["targets"]),
-    "bpda": _climbs(lambda options, networks: 1),
-    "unrolled": _climbs(lambda options, networks: 1),
+    "guide_samples": _climbs(lambda options: 2),
+    "feature_matching": _climbs(lambda options: options["targets"]),
+    "bpda": _climbs(lambda options: 1),
+    "unrolled": _climbs(lambda options: 1),
     "square": _square,
     "cw": _scaled,
     "fgsm": _one_step,
@@ -125,8 +123,7 @@ PASSES: dict[str, Reckoned] = {
 def attack_passes(config: Config, pack: Pack) -> Passes:
     """What an attack asks about an image at one budget."""
     options = {"restarts": 1, **method_options(config, pack.ball, pack.threat, pack.attack)}
-    surrogates = config.attacks.adaptive.surrogates if config.attacks.adaptive else []
-    networks = len({config.target, config.surrogate, *surrogates} - {None})
+    networks = len(surrogates(config))
     if pack.attack not in PASSES:  # in a package of its own, of which only its author knows how often it asks
         return Passes(UNKNOWN, UNKNOWN, UNKNOWN)
     found = PASSES[pack.attack](options, networks)
@@ -163,12 +160,22 @@ def attack_jobs(at: Estimate) -> Iterator[Job]:
             searched[pack.ball, pack.threat, pack.attack] = pack
         yield attack_job(at, pack)
     yield from (_direction_job(at, pack) for pack in searched.values())
+    yield from (_climbs_job(at, pack) for pack in climbed_packs(config).values())
     yield from (_knowledge_job(at, one) for one in knowing_databases(config))
+
+
+def climbed_packs(config: Config) -> dict[str, Pack]:
+    """Files of climbs that are made for all defences, and a pack that they are for."""
+    found = {path: pack for pack in made_packs(config) for path in attack_needs(config, pack).files}
+    threat = Threat(ADAPTIVE, NO_DEFENSE)
+    return {path: Pack(pack.ball, threat, TRANSFER, pack.epsilons) for path, pack in found.items() if CLIMBS in path}
 
 
 def attack_job(at: Estimate, pack: Pack) -> Job:
     """A pack of attacked images."""
     images, passes = at.pack_images(pack) * len(pack.epsilons), attack_passes(at.config, pack)
+    if any(CLIMBS in path for path in attack_needs(at.config, pack).files):
+        passes = Passes(passes.forward - passes.backward, 0, passes.asked)
     written = images * (4 * at.pixels + MEASURED) + at.pack_images(pack) * NAMED + MEMBER * 8 * len(pack.epsilons)
     return _networked(at, "make_attack_set", pack, images, passes, written)
 
@@ -179,6 +186,13 @@ def _direction_job(at: Estimate, pack: Pack) -> Job:
     # One more gradient moves images that are wrong already.
     images, passes = at.pack_images(pack), Passes(steps + 1, steps + 1)
     return _networked(at, "find_direction", pack, images, passes, images * (4 * at.pixels + 8) + 2 * MEMBER)
+
+
+def _climbs_job(at: Estimate, pack: Pack) -> Job:
+    climbed, asked = attack_passes(at.config, pack)[1:]
+    images = at.pack_images(pack) * len(pack.epsilons)
+    written = images * ((asked - 1) * 4 * at.pixels + 9) + at.pack_images(pack) * 8 + MEMBER * 3 * len(pack.epsilons)
+    return _networked(at, "climb_networks", pack, images, Passes(climbed, climbed), written + MEMBER)
 
 
 def _networked(at: Estimate, script: str, pack: Pack, images: float, passes: Passes, written: float) -> Job:

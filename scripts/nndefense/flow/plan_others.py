@@ -13,7 +13,7 @@ from nndefense.flow.costs import UNKNOWN, Job, counted_jobs
 from nndefense.flow.dictionaries import dictionary_model, learnt_parts
 from nndefense.flow.estimate import MB, SEAL, Estimate
 from nndefense.flow.index_report import measured_indexes
-from nndefense.flow.models import ancestors, used_models
+from nndefense.flow.models import ancestors, surrogates, used_models
 from nndefense.flow.needs import attack_needs, packs_needs
 from nndefense.flow.queries import attacked_defenses, made_packs, worst_packs
 from nndefense.flow.retrieval import checked_files, fitted_on, guards
@@ -43,8 +43,7 @@ def asked_models(config: Config) -> list[str]:
     found += [one.chooser for one in config.defenses.values() if getattr(one, "chooser", None)]
     found += [one.model for one in config.retrieval.embeddings.values()] if config.retrieval else []
     found += [dictionary_model(config)] if config.dictionaries else []
-    surrogates = config.attacks.adaptive.surrogates if config.attacks.adaptive else []
-    return ancestors(config, [*found, *surrogates])
+    return ancestors(config, [*found, *surrogates(config)])
 
 
 def asked_sets(config: Config) -> list[str]:

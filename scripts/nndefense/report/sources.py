@@ -17,7 +17,7 @@ from nndefense.evaluation import KINDS
 from nndefense.features.names import is_rmac
 from nndefense.flow.databases import neighbors_place, shards_of
 from nndefense.flow.encoders import encoder_of, layer_place, searched_layers
-from nndefense.flow.models import curves, used_models
+from nndefense.flow.models import curves, surrogates, used_models
 from nndefense.flow.queries import (
     attacked_defenses,
     aware_attacks,
@@ -198,7 +198,7 @@ def card(config: Config, piece: Piece) -> Inputs | None:
         "commands": commands,
         "networks": {name: one.model or config.target for name, one in config.defenses.items()},
         "options": {name: options.model_dump() for name, options in adaptive.methods.items()},
-        "surrogates": list(dict.fromkeys([*used_models(config), *adaptive.surrogates])),
+        "surrogates": surrogates(config),
     }
     return replace(found, values=found.values | values)
 
