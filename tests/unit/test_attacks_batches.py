@@ -101,8 +101,8 @@ def test_context_is_asked_for_every_batch_and_batches_are_told(model, clean):
     pack(
         model, clean, epsilons=(0.1, 0.2), batch=10, context=lambda rows: asked.append(rows) or {}, on_batch=told.append
     )
-    assert [(rows.start, rows.stop) for rows in asked] == [(0, 10), (10, 20), (20, 24)] * 2
-    assert [len(result.images) for result in told] == [10, 10, 4] * 2
+    assert [(rows.start, rows.stop) for rows in asked] == [(0, 10), (10, 20), (20, 24)]
+    assert [len(result.images) for result in told] == [10, 10, 10, 10, 4, 4]
     assert all(isinstance(result, base.AttackResult) for result in told)
 
 

@@ -1,14 +1,17 @@
 """PGD-PR: each form of the neighbours' term against its definition, neighbour by neighbour."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from nndefense.attacks.batches import attack_in_batches
 from nndefense.attacks.pgd import PGD
 from nndefense.attacks.pgd_pr import PGDPR
 from nndefense.core.errors import InputError
 from tests.unit.attack_cases import (
     NEIGHBORS,
+    RAW,
     SPACES,
     Curved,
     Linear,
@@ -101,6 +104,33 @@ def test_literal_term_is_computed_once_a_run_and_the_others_cost_no_pass(form, e
     run(PGDPR(form=form, steps=7, restarts=3), model, images, labels, context=context)
     # With restarts both the loss and the attack's own objective are measured after each.
     assert model.images_seen == (1 + 3 * (7 + 2) + extra) * len(images)
+
+
+def test_budgets_of_a_pack_share_the_literal_term_and_are_what_they_are_alone():
+    images, _ = draw_images()
+    clean = {"images": images.numpy(), "labels": np.zeros(4, dtype=np.int64), "rows": np.arange(4)}
+    context, model = make_context(images, classes=2), Linear().eval()
+    model.weight = nn.Parameter(torch.zeros(1))
+
+    def pack(*epsilons):
+        return attack_in_batches(
+            PGDPR(form="literal", steps=7),
+            model,
+            clean,
+            epsilons=epsilons,
+            ball=RAW,
+            statistics=None,
+            seed=1,
+            batch=2,
+            context=lambda rows: {"neighbor_images": context["neighbor_images"][rows]},
+            on_batch=lambda result: None,
+        )
+
+    together = pack(0.05, 0.1, 0.2)
+    assert model.images_seen == (3 * (2 + 7) + NEIGHBORS) * len(images)
+    for epsilon in (0.05, 0.1, 0.2):
+        for name, values in pack(epsilon).items():
+            np.testing.assert_array_equal(together[name], values)
 
 
 def test_one_hot_neighbours_make_soft_and_hard_the_same():

@@ -19,6 +19,8 @@ from nndefense.core.errors import ConfigError, InputError
 from nndefense.core.options import Count, Options
 from nndefense.models.computing import SINGLE, Computing
 
+# Context of what an attack finds that is the same at every budget: a dict that all budgets of the images share.
+SHARED = "shared"
 # An image that moved by less than this share of its budget stayed where it was.
 STILL = 0.01
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nndefense.attacks.base import Attack, AttackResult, network_of
+from nndefense.attacks.base import SHARED, Attack, AttackResult, network_of
 from nndefense.attacks.budget import common_norm
 from nndefense.attacks.problem import Target
 from nndefense.attacks.region import Statistics, space_of
@@ -46,7 +46,7 @@ def attack_in_batches(
         seed: of random starts.
         batch: images attacked at once.
         context: what the attack needs to know of the images in a slice.
-        on_batch: called after each batch.
+        on_batch: called after each batch, for each budget.
         budget: "per_image" bounds every image's distance by epsilon; "dataset_mean" (l2) gives all images one radius,
             with epsilon the mean distance.
         measure_loss: as of `Attack.run`.
@@ -62,30 +62,33 @@ def attack_in_batches(
     shared = budget == "dataset_mean" and ball.norm == "l2"
     norm = common_norm(tensors["images"], space_of(ball, statistics)) if shared else None
 
-    def attack_rows(epsilon: float, rows: slice) -> AttackResult:
-        return attack.run(
+    def attack_rows(rows: slice) -> list[AttackResult]:
+        images = tensors["images"][rows].to(device).contiguous(memory_format=torch.channels_last)
+        within = partial(
+            attack.run,
             target,
-            tensors["images"][rows].to(device).contiguous(memory_format=torch.channels_last),
+            images,
             tensors["labels"][rows].to(device),
-            epsilon=epsilon,
             ball=ball,
             rows=tensors["rows"][rows],
             seed=seed,
             statistics=statistics,
             norm=norm,
-            context=context(rows),
+            context={**context(rows), SHARED: {}},
             measure_loss=measure_loss,
             computing=computing,
         )
+        return [within(epsilon=epsilon) for epsilon in epsilons]
 
-    joined = {"labels": clean["labels"], "rows": clean["rows"]}
-    for epsilon in epsilons:
-        parts = []
-        for result in in_batches(partial(attack_rows, epsilon), len(clean["labels"]), batch):
-            parts.append(_arrays(result))
+    parts: list[list[dict[str, np.ndarray]]] = []
+    for results in in_batches(attack_rows, len(clean["labels"]), batch):
+        parts.append([_arrays(result) for result in results])
+        for result in results:
             on_batch(result)
-        for name in parts[0]:
-            joined[f"{number_text(epsilon)}/{name}"] = np.concatenate([part[name] for part in parts])
+    joined = {"labels": clean["labels"], "rows": clean["rows"]}
+    for epsilon, found in zip(epsilons, zip(*parts, strict=True), strict=True):
+        for name in found[0]:
+            joined[f"{number_text(epsilon)}/{name}"] = np.concatenate([part[name] for part in found])
     return joined
 
 

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from nndefense.attacks.base import cross_entropy, gradient_of
+from nndefense.attacks.base import SHARED, cross_entropy, gradient_of
 from nndefense.attacks.pgd import PGD
 from nndefense.attacks.problem import Problem
 from nndefense.core.errors import InputError
@@ -41,8 +41,14 @@ class PGDPR(PGD):
     def prepare(self, problem: Problem) -> Problem:
         if self.gamma == 0:
             return problem
-        prepared = self._literal(problem) if self.form == "literal" else self._votes(problem)
+        prepared = self._gradients(problem) if self.form == "literal" else self._votes(problem)
         return replace(problem, context={**problem.context, "neighbor_term": prepared})
+
+    def _gradients(self, problem: Problem) -> Tensor:
+        shared = problem.context.get(SHARED, {})
+        if "neighbor_gradients" not in shared:
+            shared["neighbor_gradients"] = self._literal(problem)
+        return shared["neighbor_gradients"]
 
     def _literal(self, problem: Problem) -> Tensor:
         """Sum over k of the gradient of CE(h(x_k), y) by the neighbour x_k, (B, 3, H, W)."""

@@ -128,8 +128,8 @@ def attack_passes(config: Config, pack: Pack) -> Passes:
         return Passes(UNKNOWN, UNKNOWN, UNKNOWN)
     found = PASSES[pack.attack](options, networks)
     literal = "neighbor_images" in ATTACKS[pack.attack].needs and options.get("form", "literal") == "literal"
-    # A gradient at each neighbour, once.
-    more = config.attacks.white_box.neighbors if literal else 0
+    # A gradient at each neighbour, once for all budgets.
+    more = config.attacks.white_box.neighbors / len(pack.epsilons) if literal else 0
     return Passes(found.forward + more, found.backward + more, found.asked)
 
 
