@@ -116,9 +116,11 @@ def test_the_table_says_who_broke_what():
 
 
 def test_attackers_begin_with_the_one_who_has_everything():
-    rows = attackers_of([*FOREIGN, *BREAKS_ROWS], PARAMS)
+    bare = [row(NONE, 0.06, 0.9, attack=one["attack"], setting=one["setting"]) for one in (*FOREIGN, *BREAKS_ROWS)]
+    rows = attackers_of([*bare, *FOREIGN, *BREAKS_ROWS], PARAMS)
     assert rows[0]["setting"] == "adaptive-knn"
     assert len(rows) == 3
+    assert {one["defense"] for one in rows} == {"knn"}
     assert attackers_of(BREAKS_ROWS, PARAMS) == []
 
 

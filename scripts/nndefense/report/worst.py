@@ -112,7 +112,9 @@ def attackers_of(breaks: Rows, params: Params) -> list[Row]:
 
     Within the budget of those who have another database or other weights, the one who has the defence's own first.
     """
-    ours = [row for row in deployed(breaks, params) if row["setting"].startswith(f"{ADAPTIVE}-{NEIGHBORS}")]
+    # The bare network answers these images, too.
+    ours = matching(deployed(breaks, params), defense=NEIGHBORS)
+    ours = [row for row in ours if row["setting"].startswith(f"{ADAPTIVE}-{NEIGHBORS}")]
     others = [row for row in ours if row["setting"] != f"{ADAPTIVE}-{NEIGHBORS}"]
     if not others:
         return []
