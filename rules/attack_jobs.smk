@@ -1,7 +1,7 @@
 """Parameters of jobs that attack."""
 
 from nndefense.flow.models import surrogates
-from nndefense.flow.needs import CLIMBS, TRANSFER
+from nndefense.flow.needs import TRANSFER, climbs_file
 
 
 def attack_job(program, wildcards, *targets, **values):

@@ -70,7 +70,7 @@ rule climb_networks:
         weights=climbed_files("weights.safetensors"),
         target=f"<results>/models/{TARGET}/model.json",
     output:
-        ensure(f"<results>/attacks/{{ball}}{CLIMBS}{TRANSFER}/eps-{{budgets}}.npz", non_empty=True),
+        ensure(climbs_file("{ball}", "eps-{budgets}"), non_empty=True),
     log:
         "<logs>/climb_networks/{ball}/eps-{budgets}.log",
     benchmark:

@@ -19,7 +19,7 @@ def networks() -> list[Surrogate]:
 
 
 def climbs(images, labels, epsilon=EPSILON, **options) -> Climbs:
-    """Those of an attack, made of all images in another order than they are attacked in."""
+    """Those of an attack, made of all images at once."""
     attack = make_attack("transfer", **OPTIONS | options)
     problem = make_problem(
         networks()[0],
@@ -60,8 +60,10 @@ def test_climbs_that_were_made_before_give_the_same_images_and_ask_no_network():
     torch.testing.assert_close(stored.images, alone.images, rtol=0, atol=1e-6)
     assert torch.equal(stored.saturated, alone.saturated)
     assert [len(first.of(row)) for row in range(9)] == [len(second.of(row)) for row in range(9)]
-    # From the image and from one random start: each network, and both together.
-    assert max(len(second.of(row)) for row in rows.tolist()) == 1 + 2 * 3
+    # From the image and from one random start: each network, and both together, unless it breaks before.
+    asked = [len(second.of(row)) for row in rows.tolist()]
+    assert max(asked) == 1 + 2 * 3
+    assert min(asked) < max(asked)
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = folder / "finished.done"
         if not done.exists():
+            # What another worker has left that did not come to the end.
+            shutil.rmtree(folder / "finished", ignore_errors=True)
             Project.create(folder / "finished").run()
             done.touch()
     return Project(folder / "finished").copy(tmp_path_factory.mktemp("finished") / "project")

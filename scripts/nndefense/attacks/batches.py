@@ -59,8 +59,8 @@ def attack_in_batches(
     device = next(network_of(target).parameters()).device
     if isinstance(target, Standardized):
         target = target.around(computing.compiled(target.net, device)) if computing.compiles else target
-    shared = budget == "dataset_mean" and ball.norm == "l2"
-    norm = common_norm(tensors["images"], space_of(ball, statistics)) if shared else None
+    one_radius = budget == "dataset_mean" and ball.norm == "l2"
+    norm = common_norm(tensors["images"], space_of(ball, statistics)) if one_radius else None
 
     def attack_rows(rows: slice) -> list[AttackResult]:
         images = tensors["images"][rows].to(device).contiguous(memory_format=torch.channels_last)

@@ -44,12 +44,6 @@ class PGDPR(PGD):
         prepared = self._gradients(problem) if self.form == "literal" else self._votes(problem)
         return replace(problem, context={**problem.context, "neighbor_term": prepared})
 
-    def _gradients(self, problem: Problem) -> Tensor:
-        shared = problem.context.get(SHARED, {})
-        if "neighbor_gradients" not in shared:
-            shared["neighbor_gradients"] = self._literal(problem)
-        return shared["neighbor_gradients"]
-
     def _literal(self, problem: Problem) -> Tensor:
         """Sum over k of the gradient of CE(h(x_k), y) by the neighbour x_k, (B, 3, H, W)."""
         neighbors = self.required(problem, "neighbor_images")
@@ -66,6 +60,13 @@ class PGDPR(PGD):
                 lambda points: cross_entropy(problem.model(points), problem.labels), images, problem.computing
             )
         return total
+
+    def _gradients(self, problem: Problem) -> Tensor:
+        """The same, taken once for all budgets of the images."""
+        shared = problem.context.get(SHARED, {})
+        if "neighbor_gradients" not in shared:
+            shared["neighbor_gradients"] = self._literal(problem)
+        return shared["neighbor_gradients"]
 
     def _votes(self, problem: Problem) -> Tensor:
         """(B, C): cross-entropy is linear in its target, so the K targets act as their sum."""

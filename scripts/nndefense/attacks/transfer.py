@@ -3,7 +3,7 @@
 Where such steps lead does not depend on the defence, so a workflow takes them once, for all defences.
 """
 
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +40,7 @@ class Transfer(Climber):
     def pursue(self, pursuit: Pursuit, restart: int) -> None:
         climbs = pursuit.problem.context.get("climbs")
         made = climbs and climbs.of(self, pursuit.problem)
-        objectives = list(self.objectives(pursuit.problem))
+        objectives = self.objectives(pursuit.problem)
         for number, objective in enumerate(objectives):
             if not len(pursuit.active):
                 break
@@ -58,16 +58,16 @@ class Transfer(Climber):
 
         Also whether there was a gradient that was not 0, (B,) bool. The problem's target is not asked.
         """
-        objectives = list(self.objectives(problem))
+        objectives = self.objectives(problem)
         found = [self._end(problem, restart, one) for restart in range(self.restarts) for one in objectives]
         ends, moved = zip(*found, strict=True)
         return list(ends), torch.stack(moved).any(dim=0)
 
-    def objectives(self, problem: Problem) -> Iterator[Objective]:
+    def objectives(self, problem: Problem) -> list[Objective]:
         """What is climbed: the margin of each network, and of all together where there are several."""
         networks = list(self.required(problem, "surrogates"))
-        for chosen in [[one] for one in networks] + ([networks] if len(networks) > 1 else []):
-            yield _mean_margin(chosen)
+        together = [networks] if len(networks) > 1 else []
+        return [_mean_margin(chosen) for chosen in [*([one] for one in networks), *together]]
 
     def _end(self, problem: Problem, restart: int, objective: Objective) -> tuple[Tensor, Tensor]:
         alone = Unasked(problem)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nndefense.attacks import ATTACKS
+from nndefense.axes.ball import Ball
 from nndefense.axes.cells import NO_DEFENSE
 from nndefense.axes.queries import CLEAN, WORST, Pack
 from nndefense.config import Config
@@ -26,7 +27,7 @@ PURIFYING = "nndefense.evaluation.purifying"
 TUNED = "tuned"
 MODEL_FILES = ("model.json", "weights.safetensors")
 # The attack whose climbs are made once, for all defences.
-TRANSFER, CLIMBS = "transfer", "/climbs/"
+TRANSFER = "transfer"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Need:
     read: str
     files: Callable[[Case], list[str]]
     facts: Callable[[Case], dict[str, Any]] = lambda case: {}
+
+
+def climbs_file(ball: Ball | str, budgets: str) -> str:
+    """Where climbs on networks end; budgets: as of a pack's name."""
+    return f"<results>/attacks/{ball}/climbs/{TRANSFER}/{budgets}.npz"
 
 
 def pooled_sides(config: Config, layers: Iterable[str]) -> dict[str, int]:
@@ -117,7 +123,7 @@ def _climbs(case: Case) -> list[str]:
     # Attackers who lack weights of the target have other networks to climb on.
     if _imitates(case):
         return []
-    return [f"<results>/attacks/{case.pack.ball}{CLIMBS}{TRANSFER}/{case.pack.budgets}.npz"]
+    return [climbs_file(case.pack.ball, case.pack.budgets)]
 
 
 def _climbs_facts(case: Case) -> dict[str, Any]:

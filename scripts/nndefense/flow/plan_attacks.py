@@ -17,7 +17,7 @@ from nndefense.flow.costs import UNKNOWN, Job
 from nndefense.flow.databases import attacker_lists, databases_of
 from nndefense.flow.estimate import MB, MEMBER, Estimate
 from nndefense.flow.models import surrogates
-from nndefense.flow.needs import CLIMBS, TRANSFER, attack_needs
+from nndefense.flow.needs import TRANSFER, attack_needs
 from nndefense.flow.queries import attacked_model, knows, made_packs, method_options
 
 # Bytes of an image's losses, whether it was stuck, and its distance in each ball.
@@ -166,15 +166,19 @@ def attack_jobs(at: Estimate) -> Iterator[Job]:
 
 def climbed_packs(config: Config) -> dict[str, Pack]:
     """Files of climbs that are made for all defences, and a pack that they are for."""
-    found = {path: pack for pack in made_packs(config) for path in attack_needs(config, pack).files}
-    threat = Threat(ADAPTIVE, NO_DEFENSE)
-    return {path: Pack(pack.ball, threat, TRANSFER, pack.epsilons) for path, pack in found.items() if CLIMBS in path}
+    found = {}
+    for pack in made_packs(config):
+        needs = attack_needs(config, pack)
+        for role, path in zip(needs.roles, needs.files, strict=True):
+            if role == "climbs":
+                found[path] = Pack(pack.ball, Threat(ADAPTIVE, NO_DEFENSE), TRANSFER, pack.epsilons)
+    return found
 
 
 def attack_job(at: Estimate, pack: Pack) -> Job:
     """A pack of attacked images."""
     images, passes = at.pack_images(pack) * len(pack.epsilons), attack_passes(at.config, pack)
-    if any(CLIMBS in path for path in attack_needs(at.config, pack).files):
+    if "climbs" in attack_needs(at.config, pack).roles:
         passes = Passes(passes.forward - passes.backward, 0, passes.asked)
     written = images * (4 * at.pixels + MEASURED) + at.pack_images(pack) * NAMED + MEMBER * 8 * len(pack.epsilons)
     return _networked(at, "make_attack_set", pack, images, passes, written)
