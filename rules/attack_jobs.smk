@@ -38,7 +38,7 @@ def attack_set_job(wildcards):
         roles=found.roles,
         seed=CONFIG.seed,
         threat=wildcards.threat,
-        **computing_values(CONFIG),
+        **computing_values(CONFIG, attacks=True),
     )
 
 
@@ -68,7 +68,7 @@ def worst_job(wildcards):
         sanity=adaptive.sanity,
         seed=CONFIG.seed,
         threat=wildcards.threat,
-        **computing_values(CONFIG),
+        **computing_values(CONFIG, attacks=True),
     )
 
 
@@ -91,5 +91,5 @@ def climbs_job(wildcards):
         epsilons=list(pack.epsilons),
         options=method_options(CONFIG, pack.ball, pack.threat, TRANSFER),
         seed=CONFIG.seed,
-        **computing_values(CONFIG),
+        **computing_values(CONFIG, attacks=True),
     )

@@ -34,9 +34,8 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.features.extract import FeatureExtractor
     from nndefense.models.build import freeze
     from nndefense.models.checkpoint import open_checkpoint
-    from nndefense.models.computing import Computing
 
-    computing = Computing(arguments.precision, arguments.compile)
+    computing = job.computing(arguments)
     model, about = open_checkpoint(arguments.model)
     model = freeze(model)
     give_back()

@@ -6,13 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from nndefense.attacks.base import value_and_gradient
+from nndefense.core import devices
 from nndefense.core.errors import ConfigError, InputError
 from nndefense.core.registry import Entry, make
 from nndefense.core.seeds import derive_seed
 from nndefense.defenses import DEFENSES
+from nndefense.defenses.base import Purifier
 from nndefense.defenses.batches import answers_in_batches
 from nndefense.defenses.none import NoDefense
 from nndefense.defenses.patches import sample_patches
+from nndefense.models.computing import Computing
+from nndefense.models.standardize import Standardized
 from tests.unit.attack_cases import CLASSES, Curved, draw_images
 from tests.unit.srd_cases import CLUSTERS, srd_context
 
@@ -37,6 +42,8 @@ def make_defense(name, **options):
     return make("defense", DEFENSES, name, options)
 
 
+PURIFYING = [(name, options) for name, options in CASES if isinstance(make_defense(name, **options), Purifier)]
+purifier = pytest.mark.parametrize(("name", "options"), PURIFYING)
 DRAWING = [(name, options) for name, options in CASES if make_defense(name, **options).random]
 drawing_defense = pytest.mark.parametrize(("name", "options"), DRAWING)
 # Few draws can differ where they are of a few clusters.
@@ -113,6 +120,73 @@ def test_the_model_sees_images_in_the_format_that_came_in(name, options, context
         assert all(shown.is_contiguous(memory_format=form) for shown in seen)
         assert all(shown.shape == images.shape and shown.min() >= 0 and shown.max() <= 1 for shown in seen)
         seen.clear()
+
+
+def asking(inside):
+    class Noting(torch.nn.Module):
+        def forward(self, images):
+            inside.append(torch.is_autocast_enabled("cpu"))
+            return images
+
+    return Noting()
+
+
+@every_defense
+def test_gradients_may_be_of_a_lower_precision_and_answers_are_not(name, options, context, monkeypatch):
+    monkeypatch.setattr(devices, "cpu_has_bf16", lambda: True)
+    lowered, inside = [], []
+
+    class Watching(Curved):
+        def forward(self, images):
+            lowered.append(torch.is_autocast_enabled("cpu"))
+            return super().forward(images)
+
+    bound = bind(name, options, context, Standardized(Watching(SIZE), (0, 0, 0), (1, 1, 1)).eval())
+    if transform := getattr(type(bound.defense), "transform", None):
+
+        def watching(*arguments):
+            # What a transform asks networks, such as whose dictionary an image gets, decides the answer.
+            Standardized(asking(inside), (0, 0, 0), (1, 1, 1))(torch.zeros(1, 3, SIZE, SIZE))
+            return transform(*arguments)
+
+        monkeypatch.setattr(type(bound.defense), "transform", watching)
+    images, _ = draw_images(2, SIZE)
+    bound.probabilities(images, rows=torch.arange(2), seed=0)
+    assert lowered
+    assert not any(lowered)
+    lowered.clear()
+    value_and_gradient(
+        lambda shown: bound.surrogate(shown, rows=torch.arange(2), seed=0)[:, 0], images, Computing("bf16")
+    )
+    assert lowered
+    assert all(lowered)
+    assert not any(inside)
+
+
+@purifier
+def test_what_was_purified_is_kept_for_when_it_is_shown_again(name, options, context, monkeypatch):
+    bound = bind(name, options, context)
+    images, rows = draw_images(6, SIZE)[0], torch.arange(6)
+    expected = bind(name, options, context).probabilities(images[1:5], rows=rows[1:5], seed=3)
+    shown, transform = [], type(bound.defense).transform
+
+    def watching(self, images, rows, *others):
+        shown.append(rows.tolist())
+        return transform(self, images, rows, *others)
+
+    monkeypatch.setattr(type(bound.defense), "transform", watching)
+    bound.probabilities(images[:3], rows=rows[:3], seed=3)
+    found = bound.probabilities(images[1:5], rows=rows[1:5], seed=3)
+    torch.testing.assert_close(found, expected, atol=ROUNDING.get(name, 0), rtol=0)
+    assert shown == [[0, 1, 2], [3, 4]]
+    # Another image of the same row, another row, and what another seed draws.
+    other = images.clone()
+    other[0, 0, 0, 0] = torch.nextafter(other[0, 0, 0, 0], torch.tensor(0.5))
+    bound.probabilities(other[:1], rows=rows[:1], seed=3)
+    bound.probabilities(images[:1], rows=rows[1:2], seed=3)
+    bound.probabilities(images[:1], rows=rows[:1], seed=4)
+    assert shown[2:4] == [[0], [1]]
+    assert shown[4:] == ([[0]] if bound.random else [])
 
 
 @every_defense

@@ -8,12 +8,14 @@ from torch.nn import functional
 
 from nndefense.attacks.pgd import PGD
 from nndefense.axes.ball import RAW
+from nndefense.core import devices
 from nndefense.core.errors import ConfigError, InputError
 from nndefense.core.registry import make
 from nndefense.defenses import DEFENSES, retrieval_augmented
 from nndefense.defenses.none import NoDefense
 from nndefense.defenses.retrieval_augmented import RetrievalAugmentedNetwork, candidates_of
 from nndefense.models.build import build_model, freeze
+from nndefense.models.computing import Computing
 from nndefense.models.memory import exact_nearest
 from nndefense.models.racnn_training import standardized
 from nndefense.models.standardize import Standardized
@@ -104,6 +106,23 @@ def test_it_follows_its_formula(options):
         weights = weights / weights.sum()
         expected = net.classify(weights[None], memory.features[places][None], memory.labels[places][None])
         torch.testing.assert_close(found[image], expected[0], rtol=1e-4, atol=1e-5)
+
+
+@every_network
+def test_its_features_are_lowered_where_gradients_are(options, monkeypatch):
+    monkeypatch.setattr(devices, "cpu_has_bf16", lambda: True)
+    model, images, seen = network(**options), draw_images(20), []
+    for part in (model.net.phi, model.net.retriever):
+        if part is not None:
+            part.conv1.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    exact = surrogate(model, images, temperature=0.4)
+    with Computing("bf16").lowered("cpu"):
+        found = surrogate(model, images, temperature=0.4)
+    each = len(seen) // 2
+    assert seen == each * [torch.float32] + each * [torch.bfloat16]
+    assert each == 1 + options["finetune"]
+    assert found.dtype == torch.float32
+    assert 0 < (found - exact).abs().max() < 0.1 * exact.abs().max()
 
 
 def test_what_the_hash_tables_miss_does_not_count():

@@ -113,7 +113,7 @@ class Attack(Options):
             norm: l2 only; the norm that every budget is a share of, instead of each image's own.
             context: what the attack needs besides, rows in the order of the images.
             measure_loss: False saves the forward passes on the clean and, for one restart, the final images.
-            computing: how gradients are computed on a GPU.
+            computing: how gradients are computed.
 
         Raises:
             InputError: unusable arguments. ConfigError: a ball that the attack, or an option of it, does not fit.
@@ -175,9 +175,13 @@ class Attack(Options):
         """Cross-entropy of the clean images, and whether they are right, each (B,); NaN and True if not measured."""
         if not measure:
             return self._loss(problem, problem.images, measure), torch.ones_like(problem.labels, dtype=torch.bool)
-        with torch.no_grad():
-            logits = problem.model(problem.images)
-        return cross_entropy(logits, problem.labels), logits.argmax(dim=1) == problem.labels
+        shared = problem.context.get(SHARED, {})
+        if "before" not in shared:
+            with torch.no_grad():
+                logits = problem.model(problem.images)
+            shared["before"] = cross_entropy(logits, problem.labels), logits.argmax(dim=1) == problem.labels
+        found: tuple[Tensor, Tensor] = shared["before"]
+        return found
 
     def _idle(self, problem: Problem, images: Tensor) -> Tensor:
         """Whether nothing was done to images that have a budget, (B,) bool."""

@@ -75,7 +75,7 @@ class Cascade:
         context: what attacks need besides.
         on_batch: called after each batch.
         limits: attack, or "doubled" -> images that it is tried on at most, of those that hold.
-        computing: how attacks' gradients are computed on a GPU; the exact defence answers in single precision.
+        computing: how attacks' gradients are computed; the exact defence answers in single precision.
     """
 
     target: Attackable

@@ -134,7 +134,7 @@ class Problem:
         seed: of random starts.
         context: whatever an attack needs besides, e.g. the neighbours' softmax rows for a retrieval-aware attack.
         sight: where gradients are noted that the attack asks for; None: nowhere.
-        computing: how gradients are computed on a GPU.
+        computing: how gradients are computed.
     """
 
     target: Attackable

@@ -197,3 +197,6 @@ class Attacks(Packed):
         "all images have one radius, and epsilon is their mean distance (Guo et al. 2018).",
     )
     batch: Count = Field(125, description="Images attacked at once.")
+    precision: Literal["exact", "tf32", "bf16"] | None = Field(
+        None, description="Of the gradients that attacks follow (null = `precision`, which says what is where)."
+    )

@@ -199,8 +199,9 @@ class Config(Section):
     )
     precision: Literal["exact", "tf32", "bf16"] = Field(
         "exact",
-        description="Of features and of attacks' gradients on a GPU: `exact`, as on the CPU but for rounding; `tf32` "
-        "and `bf16` are faster and coarser. What attacks decide by is computed in single precision.",
+        description="Of features, and of attacks' gradients where `attacks.precision` says nothing else: `exact`, "
+        "single precision; `tf32`, on GPUs, and `bf16`, on GPUs and on CPUs with instructions for it, are faster and "
+        "coarser, and are `exact` elsewhere. What attacks decide by is computed in single precision.",
     )
     compile: bool = Field(
         False,

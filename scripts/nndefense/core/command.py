@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 from nndefense.core import whose
 from nndefense.core.devices import claim_device, exact_products
@@ -44,6 +44,15 @@ class Job:
         self.say(f"{sentence}, {self.threads} threads, torch {torch.__version__}")
         return self.device
 
+    def computing(self, arguments: argparse.Namespace) -> Any:
+        """How networks compute, by `computing_options`; call it after `torch_device`."""
+        from nndefense.models.computing import Computing
+
+        found = Computing(arguments.precision, arguments.compile)
+        if found.precision != "exact":
+            self.say(f"networks compute in {found.on(self.device)} where {found.precision} is wanted")
+        return found
+
 
 def parser(description: str | None, *, torch: bool = False) -> argparse.ArgumentParser:
     """An argument parser with the options that all scripts share."""
@@ -58,8 +67,10 @@ def parser(description: str | None, *, torch: bool = False) -> argparse.Argument
 
 
 def computing_options(parsed: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Adds the options of how networks compute on a GPU (see `nndefense.models.computing`)."""
-    parsed.add_argument("--precision", choices=["exact", "tf32", "bf16"], default="exact", help="on a GPU")
+    """Adds the options of how networks compute (see `nndefense.models.computing`)."""
+    parsed.add_argument(
+        "--precision", choices=["exact", "tf32", "bf16"], default="exact", help="on devices that are faster in it"
+    )
     parsed.add_argument("--compile", action="store_true", help="compile networks on a GPU")
     return parsed
 

@@ -62,6 +62,20 @@ def accelerated(device: Any) -> bool:
     return str(device).partition(":")[0] == "cuda"
 
 
+def lowers(precision: str, device: Any) -> bool:
+    """Whether a device, as torch or its name, is faster in a lower precision, "tf32" or "bf16"."""
+    on_cpu = str(device).partition(":")[0] == "cpu"
+    return precision != "exact" and (accelerated(device) or (precision == "bf16" and on_cpu and cpu_has_bf16()))
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies in bfloat16 by instructions of its own. By others it would be slower than exact."""
+    import torch
+
+    found = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(found and torch.backends.mkldnn.is_available() and found())
+
+
 @contextlib.contextmanager
 def products(precision: str | None) -> Iterator[None]:
     """Products of a GPU inside are "ieee" (single precision) or "tf32"; None: as around."""

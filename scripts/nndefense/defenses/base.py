@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from nndefense.core.errors import InputError
 from nndefense.core.options import Options
 from nndefense.core.seeds import derive_seed
+from nndefense.defenses.kept import Kept
+from nndefense.models.computing import SINGLE
 from nndefense.models.predict import require_eval
 
 Context = Mapping[str, Any]
@@ -74,22 +76,37 @@ class Purifier(Defense):
     """A defence that changes the image and then asks the network. A subclass implements `transform`.
 
     An attacker differentiates straight through it, as if it did not change the image (BPDA, Athalye et al. 2018). What
-    it changes is kept in the memo, where there is one.
+    it changes is kept in the memo, where there is one. What was made of an image is kept, too, for when it is shown
+    again.
     """
+
+    def bind(self, model: nn.Module, context: Context | None = None) -> "Bound":
+        bound = super().bind(model, context)
+        return replace(bound, context={**bound.context, "kept": Kept()})
 
     def transform(self, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
         """Purified images (B, 3, H, W) float32 in [0, 1] of checked arguments, without gradients."""
         raise NotImplementedError
 
     def predict(self, model: Model, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
-        return model(self.transform(images, rows, seed, context)).float().softmax(dim=1)
+        return model(self._purified(images, rows, seed, context)).float().softmax(dim=1)
+
+    def _purified(self, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
+        def compute(shown: Tensor, rows: Tensor) -> Tensor:
+            # Exact where an attacker asks in a lower precision, too: the exact defence may be asked next.
+            with SINGLE.lowered(images.device):
+                return self.transform(like_format(shown, images), rows, seed, context)
+
+        if "kept" not in context:
+            return compute(images, rows)
+        return like_format(context["kept"].of(compute, images, rows, seed if self.random else None), images)
 
     def differentiable(self, model: Model, images: Tensor, rows: Tensor, seed: int, context: Context) -> Tensor:
         memo = context.get("memo", {})
         if "shift" in memo:
             return model(images + memo["shift"])
         with torch.no_grad():
-            purified = self.transform(images.detach(), rows, seed, context)
+            purified = self._purified(images.detach(), rows, seed, context)
         memo["shift"] = purified - images.detach()
         # x - x is 0 and has the gradient of x, so that the value is exactly that of the purified image.
         return model(purified + (images - images.detach()))

@@ -16,6 +16,7 @@ from nndefense.core.errors import InputError
 from nndefense.core.options import Count, Positive
 from nndefense.defenses.base import Bound, Context, Model
 from nndefense.defenses.retrained import Retrained
+from nndefense.models.computing import asked
 from nndefense.models.memory import Memory
 from nndefense.models.racnn import RetrievalAugmented
 from nndefense.models.racnn_training import standardized
@@ -51,7 +52,7 @@ class RetrievalAugmentedNetwork(Retrained):
         net = require_retrieval(model)
         memory, count = net.memory, net.options.neighbors
         shown = standardized(model, images)
-        features = net.phi(shown)
+        features = asked(net.phi, shown)
         queries = net.embed(shown, features)
         places, valid = candidates_of(memory, queries.detach(), count, min(self.candidates * count, len(memory.keys)))
         distances = squared(queries, memory.keys[places])

@@ -41,7 +41,7 @@ def feature_blocks(
         images: consecutive blocks.
         batch: images per forward pass.
         device: of the network.
-        computing: how it computes on a GPU.
+        computing: how it computes.
     """
     extractor = compiled(extractor, computing, device)
     for place, pixels, unread in ahead(images, device):

@@ -113,7 +113,7 @@ def extract_features(
     """Features of all images and their softmax, one forward pass an image, without gradients.
 
     images: uint8 (n, H, W, 3) or float (n, 3, H, W) in [0, 1]. dtype: of the features that are returned.
-    computing: how the network computes on a GPU.
+    computing: how the network computes.
     Returns ({layer: (n, D)}, softmax float32 (n, C), or None with stop_early). Values of damaged images may
     be NaN: see `finite_rows`.
     Raises InputError for other shapes and for a model in training mode, NNDefenseError when one image does

@@ -44,9 +44,13 @@ def curves(config: Config) -> list[str]:
     return [name for name in ancestors(config, [*used_models(config), *asked]) if config.models[name].train]
 
 
-def computing_values(config: Config) -> dict[str, Any]:
-    """Parameters of jobs that compute features or gradients; none of the default, so that such a job stays the same."""
-    chosen = {"precision": config.precision, "compile": config.compile}
+def computing_values(config: Config, *, attacks: bool = False) -> dict[str, Any]:
+    """Parameters of jobs that compute features, or `attacks`' gradients; none of the default.
+
+    So a job that computes as jobs do by themselves stays the same.
+    """
+    precision = (config.attacks.precision if attacks else None) or config.precision
+    chosen = {"precision": precision, "compile": config.compile}
     return {name: value for name, value in chosen.items() if value != type(config).model_fields[name].default}
 
 

@@ -1,8 +1,9 @@
-"""How networks compute on a GPU. On the CPU nothing of this applies, and results keep their bytes.
+"""How networks compute: in single precision, or in a lower one on devices that are faster in it.
 
     exact   single precision; products of convolutions, too, which GPUs would round by themselves
-    tf32    factors of products have 10 bits behind the point instead of 23
-    bf16    convolutions and linear layers of networks in bfloat16, which has 7; what follows them in single precision
+    tf32    factors of products have 10 bits behind the point instead of 23; on GPUs
+    bf16    convolutions and linear layers of networks in bfloat16, which has 7, what follows them in single precision;
+            on GPUs, and on CPUs with instructions for it
 
 A lower precision is for features of images, and for gradients that attacks follow. It is asked for around a piece of
 code (`Computing.lowered`), and networks obey; what attacks decide by is asked for without, in single precision.
@@ -33,16 +34,20 @@ class Computing:
 
     Attributes:
         precision: of features and of gradients.
-        compiles: whether `torch.compile` joins the operations of networks; the last bits differ.
+        compiles: whether `torch.compile` joins the operations of networks on a GPU; the last bits differ.
     """
 
     precision: Precision = "exact"
     compiles: bool = False
 
+    def on(self, device: str | torch.device) -> Precision:
+        """The precision that a device computes in: "exact" where it would not be faster in the one that is wanted."""
+        return self.precision if devices.lowers(self.precision, device) else "exact"
+
     @contextmanager
     def lowered(self, device: str | torch.device) -> Iterator[None]:
-        """Networks that are asked inside compute in this precision, where the device is a GPU."""
-        token = _precision.set(self.precision if devices.accelerated(device) else "exact")
+        """Networks that are asked inside compute in this precision, where the device can."""
+        token = _precision.set(self.on(device))
         try:
             yield
         finally:
@@ -52,7 +57,7 @@ class Computing:
     def backward(self, device: str | torch.device) -> Iterator[None]:
         """For a backward pass, of networks that were asked within `lowered`."""
         # One in bf16 has the types of its forward pass.
-        with devices.products("tf32" if self.precision == "tf32" and devices.accelerated(device) else None):
+        with devices.products("tf32" if self.on(device) == "tf32" else None):
             yield
 
     def compiled(self, network: nn.Module, device: str | torch.device) -> Any:

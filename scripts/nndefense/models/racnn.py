@@ -18,6 +18,7 @@ from torch.nn import functional
 from nndefense.core.errors import ConfigError
 from nndefense.models.attention import BilinearAttention, convex_sum
 from nndefense.models.build import build_network
+from nndefense.models.computing import asked
 from nndefense.models.latents import last_linear
 from nndefense.models.memory import Memory
 from nndefense.models.projection import random_projection
@@ -129,7 +130,7 @@ class RetrievalAugmented(nn.Module):
 
     def embed(self, images: Tensor, features: Tensor) -> Tensor:
         """The same as `query`, with its gradient."""
-        found = features if self.retriever is None else self.retriever(images)
+        found = features if self.retriever is None else asked(self.retriever, images)
         return found if self.projection is None else functional.linear(found.to(self.projection), self.projection)
 
     def classify(self, weights: Tensor, neighbors: Tensor, labels: Tensor) -> Tensor:
