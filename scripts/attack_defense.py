@@ -41,6 +41,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.attacks.cascade import Cascade, worst_case
     from nndefense.models.build import freeze
     from nndefense.models.checkpoint import open_checkpoint
+    from nndefense.models.computing import computing_of
 
     threat, statistics = Threat.parse(arguments.threat), read_json(arguments.target)
     network = freeze(open_checkpoint(arguments.attacker)[0]).to(device)
@@ -61,7 +62,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
             context,
             lambda result: progress.advance(len(result.images)),
             json.loads(arguments.limits),
-            job.computing(arguments),
+            computing_of(arguments, job),
         )
         arrays, report = worst_case(
             cascade,

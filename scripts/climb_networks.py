@@ -30,6 +30,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.models.batching import in_batches
     from nndefense.models.build import freeze
     from nndefense.models.checkpoint import open_checkpoint
+    from nndefense.models.computing import computing_of
 
     statistics, networks = read_json(arguments.target), []
     for path in arguments.networks:
@@ -49,7 +50,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
             rows=torch.from_numpy(clean["rows"][part]),
             seed=derive_seed(arguments.seed, "climbs", arguments.attack),
             context={"surrogates": networks},
-            computing=job.computing(arguments),
+            computing=computing_of(arguments, job),
         )
         ends, moved = attack.ends(problem)
         stacked = np.stack([one.contiguous().cpu().numpy() for one in ends])

@@ -68,9 +68,10 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.features.extract import FeatureExtractor
     from nndefense.models.build import freeze
     from nndefense.models.checkpoint import open_checkpoint
+    from nndefense.models.computing import computing_of
 
     outputs = dict(zip(arguments.layers, arguments.features, strict=True))
-    computing = job.computing(arguments)
+    computing = computing_of(arguments, job)
     model, about = open_checkpoint(arguments.model)
     model = freeze(model)
     give_back()

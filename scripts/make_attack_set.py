@@ -27,6 +27,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.attacks.batches import attack_in_batches, summarize
     from nndefense.models.build import freeze
     from nndefense.models.checkpoint import open_checkpoint
+    from nndefense.models.computing import computing_of
 
     threat, ball = Threat.parse(arguments.threat), Ball.parse(arguments.ball)
     target, statistics = freeze(open_checkpoint(arguments.attacker)[0]).to(device), read_json(arguments.target)
@@ -57,7 +58,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
             batch=arguments.batch,
             budget=arguments.budget,
             context=lambda rows: at_rows(context, rows),
-            computing=job.computing(arguments),
+            computing=computing_of(arguments, job),
             on_batch=lambda result: progress.advance(len(result.images), f"loss {result.loss_after.mean():.3f}"),
         )
     for epsilon in arguments.epsilons:

@@ -32,7 +32,7 @@ from nndefense.flow.models import computing_values
 from nndefense.flow.resources import search_memory, searches_on_gpu
 from nndefense.models import computing, transfer
 from nndefense.models.build import build_model, freeze
-from nndefense.models.computing import SINGLE, Computing
+from nndefense.models.computing import SINGLE, Computing, computing_of
 from nndefense.models.transfer import ahead
 from tests.unit import device_cases as cases
 from tests.unit.config_cases import SMALL
@@ -129,7 +129,7 @@ def test_a_job_says_what_it_computes_in(monkeypatch, precision, has_bf16, said):
     monkeypatch.setattr(devices, "cpu_has_bf16", lambda: has_bf16)
     log = io.StringIO()
     arguments = argparse.Namespace(precision=precision, compile=True)
-    assert Job(log, 0, 1).computing(arguments) == Computing(precision, True)
+    assert computing_of(arguments, Job(log, 0, 1)) == Computing(precision, True)
     assert log.getvalue() == (f"networks compute {said} wanted\n" if said else "")
 
 

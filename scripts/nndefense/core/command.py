@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import TextIO
 
 from nndefense.core import whose
 from nndefense.core.devices import claim_device, exact_products
@@ -43,15 +43,6 @@ class Job:
         torch.set_num_threads(self.threads)
         self.say(f"{sentence}, {self.threads} threads, torch {torch.__version__}")
         return self.device
-
-    def computing(self, arguments: argparse.Namespace) -> Any:
-        """How networks compute, by `computing_options`; call it after `torch_device`."""
-        from nndefense.models.computing import Computing
-
-        found = Computing(arguments.precision, arguments.compile)
-        if found.precision != "exact":
-            self.say(f"networks compute in {found.on(self.device)} where {found.precision} is wanted")
-        return found
 
 
 def parser(description: str | None, *, torch: bool = False) -> argparse.ArgumentParser:

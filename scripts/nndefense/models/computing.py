@@ -9,6 +9,7 @@ A lower precision is for features of images, and for gradients that attacks foll
 code (`Computing.lowered`), and networks obey; what attacks decide by is asked for without, in single precision.
 """
 
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from nndefense.core import devices
+from nndefense.core.command import Job
 
 Precision = Literal["exact", "tf32", "bf16"]
 
@@ -71,6 +73,14 @@ class Computing:
 
 
 SINGLE = Computing()
+
+
+def computing_of(arguments: Namespace, job: Job) -> Computing:
+    """How the networks of a job compute, by `nndefense.core.command.computing_options`; once it has its device."""
+    found = Computing(arguments.precision, arguments.compile)
+    if found.precision != "exact":
+        job.say(f"networks compute in {found.on(job.device)} where {found.precision} is wanted")
+    return found
 
 
 def asked(network: nn.Module, points: Tensor) -> Any:
