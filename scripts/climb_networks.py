@@ -32,6 +32,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
     from nndefense.models.checkpoint import open_checkpoint
     from nndefense.models.computing import computing_of
 
+    computing = computing_of(arguments, job)
     statistics, networks = read_json(arguments.target), []
     for path in arguments.networks:
         networks.append(freeze(open_checkpoint(path)[0]).to(device))
@@ -50,7 +51,7 @@ def main(arguments: argparse.Namespace, job: Job) -> None:
             rows=torch.from_numpy(clean["rows"][part]),
             seed=derive_seed(arguments.seed, "climbs", arguments.attack),
             context={"surrogates": networks},
-            computing=computing_of(arguments, job),
+            computing=computing,
         )
         ends, moved = attack.ends(problem)
         stacked = np.stack([one.contiguous().cpu().numpy() for one in ends])
